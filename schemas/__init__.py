@@ -1,0 +1,1 @@
+"""Schemas of every table of a corpus, and the SQL views over them."""

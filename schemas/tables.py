@@ -1,0 +1,211 @@
+"""The tables of a corpus: one explicit Arrow schema each, every column documented.
+
+Writers build their tables with these schemas and readers trust them; nothing is ever inferred. The text of a
+column's documentation travels in the Parquet file itself (``field.metadata[b"doc"]``).
+"""
+
+import pyarrow as pa
+
+
+def _column(name: str, type_: pa.DataType, doc: str, *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, type_, nullable=nullable, metadata={"doc": doc})
+
+
+def _key(name: str, doc: str) -> pa.Field:
+    return _column(name, pa.string(), doc, nullable=False)
+
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+UNIT_ID = _key("unit_id", "unit of work that wrote the row; with the file's name it decides whether the row counts")
+VIDEO_ID = _key("video_id", "<extractor>:<id>, as yt-dlp names it; generic pages add a digest of the URL")
+CROP_ID = _key("crop_id", "first 16 hex digits of SHA-1 of the detection_id")
+
+KEY_FRAME = pa.struct([pa.field("frame_index", pa.int64()), pa.field("pts", pa.int64())])
+
+LISTINGS = pa.schema(
+    [
+        UNIT_ID,
+        _column("position", pa.int32(), "rank of the entry in its listing, from 0", nullable=False),
+        _column("url", pa.string(), "address of the video's page", nullable=False),
+        VIDEO_ID,
+        _column("title", pa.string(), "title as listed"),
+        _column("query", pa.string(), "search query or playlist address that listed it", nullable=False),
+    ]
+)
+
+VIDEOS = pa.schema(
+    [
+        VIDEO_ID,
+        UNIT_ID,
+        _column("extractor", pa.string(), "yt-dlp's extractor, lower case"),
+        _column("source_url", pa.string(), "address of the video's page"),
+        _column("query", pa.string(), "search query or playlist that listed it; null when given as a URL"),
+        _column("title", pa.string(), "title"),
+        _column("uploader", pa.string(), "channel or uploader"),
+        _column("upload_date", pa.date32(), "day of upload"),
+        _column("license", pa.string(), "licence as the site states it; null when it states none"),
+        _column("media_path", pa.string(), "path of the media file below the corpus"),
+        _column("media_bytes", pa.int64(), "size of the media file"),
+        _column("media_sha256", pa.string(), "digest of the media file"),
+        _column("container", pa.string(), "container format, as FFmpeg names it"),
+        _column("codec", pa.string(), "video codec, as FFmpeg names it"),
+        _column("width", pa.int32(), "pixels, as displayed (rotation applied)"),
+        _column("height", pa.int32(), "pixels, as displayed (rotation applied)"),
+        _column("rotation", pa.int32(), "clockwise degrees that the container asks for: 0, 90, 180 or 270"),
+        _column("fps", pa.float64(), "mean frames per second"),
+        _column("duration_s", pa.float64(), "seconds from the first to past the last frame"),
+        _column("frames", pa.int64(), "video packets in the file, each one frame"),
+        _column("time_base_num", pa.int64(), "numerator of the stream's time base (seconds per tick)"),
+        _column("time_base_den", pa.int64(), "denominator of the stream's time base"),
+        _column("key_frames", pa.list_(KEY_FRAME), "seek points: rank in presentation order, and pts in ticks"),
+        _column("crawled_at", TIMESTAMP, "when the download ended"),
+    ]
+)
+
+_BOX = [
+    _column("x1", pa.float32(), "left edge of the box, pixels of the frame"),
+    _column("y1", pa.float32(), "top edge"),
+    _column("x2", pa.float32(), "right edge"),
+    _column("y2", pa.float32(), "bottom edge"),
+    _column("frame_width", pa.int32(), "width of the frame that the box refers to"),
+    _column("frame_height", pa.int32(), "height of the frame that the box refers to"),
+    _column("confidence", pa.float32(), "detector's score, 0 to 1"),
+]
+
+_FRAME = [
+    _column("frame_index", pa.int64(), "decoded frames from 0, in presentation order", nullable=False),
+    _column("pts_s", pa.float64(), "presentation time by the stream's own clock, seconds", nullable=False),
+]
+
+DETECTIONS = pa.schema(
+    [
+        _key("detection_id", "<video_id>/<frame_index>/<n>, n by falling confidence"),
+        VIDEO_ID,
+        UNIT_ID,
+        *_FRAME,
+        *_BOX,
+        _column("kept", pa.bool_(), "true when every rule passed and a crop was cut", nullable=False),
+        _column("drop_reason", pa.string(), "first rule that it failed; null when kept"),
+        _column("drop_reasons", pa.list_(pa.string()), "every rule that it failed; empty when kept"),
+    ]
+)
+
+CROPS = pa.schema(
+    [
+        CROP_ID,
+        _key("detection_id", "detection that the crop was cut from"),
+        VIDEO_ID,
+        UNIT_ID,
+        *_FRAME,
+        *_BOX,
+        _column("width", pa.int32(), "width of the crop, pixels", nullable=False),
+        _column("height", pa.int32(), "height of the crop, pixels", nullable=False),
+        _column("sharpness", pa.float32(), "variance of the Laplacian of the crop at 128x64, grey levels squared"),
+        _column("brightness", pa.float32(), "mean luma, 0 to 255"),
+        _column("duplicate_of", pa.string(), "crop_id of the crop that stands for this one; null when none"),
+        _column("jpeg", pa.binary(), "the crop, JPEG-encoded", nullable=False),
+    ]
+)
+
+
+def embeddings(dim: int) -> pa.Schema:
+    """Schema of ``embeddings/<model>``: one row per crop and region, ``dim`` float16 numbers of unit L2 norm."""
+    return pa.schema(
+        [
+            CROP_ID,
+            VIDEO_ID,
+            UNIT_ID,
+            _column("region", pa.string(), "part of the crop that was embedded: whole, head, upper, lower", nullable=False),
+            _column("embedding", pa.list_(pa.float16(), dim), "image feature, L2-normalised", nullable=False),
+        ]
+    )
+
+
+CAPTION = pa.struct(
+    [
+        pa.field("text", pa.string()),
+        pa.field("template", pa.string()),
+        pa.field("style", pa.string()),
+    ]
+)
+
+ATTRIBUTE = pa.struct(
+    [
+        pa.field("attribute", pa.string()),
+        pa.field("region", pa.string()),
+        pa.field("phrase", pa.string()),
+        pa.field("value", pa.string()),
+        pa.field("probability", pa.float32()),
+        pa.field("margin", pa.float32()),
+        pa.field("used", pa.bool_()),
+    ]
+)
+
+CAPTIONS = pa.schema(
+    [
+        CROP_ID,
+        VIDEO_ID,
+        UNIT_ID,
+        _column("seed", pa.int64(), "seed of the recipe; with crop_id it fixes every choice", nullable=False),
+        _column("captions", pa.list_(CAPTION), "the sentences, each with its template and style"),
+        _column(
+            "attributes",
+            pa.list_(ATTRIBUTE),
+            "what was read, from which region, with probability, margin to the runner-up, and whether captions tell it",
+        ),
+    ]
+)
+
+MANIFEST = pa.schema(
+    [
+        CROP_ID,
+        VIDEO_ID,
+        UNIT_ID,
+        *_FRAME,
+        *_BOX,
+        _column("width", pa.int32(), "width of the crop, pixels", nullable=False),
+        _column("height", pa.int32(), "height of the crop, pixels", nullable=False),
+        _column("sharpness", pa.float32(), "as in crops"),
+        _column("split", pa.string(), "train, val or test; a video (or, in a one-video corpus, a stretch of time) stands in one", nullable=False),
+        _column("captions", pa.list_(pa.string()), "the sentences", nullable=False),
+        _column("attributes", pa.list_(ATTRIBUTE), "as in captions"),
+        _column("source_url", pa.string(), "address of the video's page"),
+        _column("license", pa.string(), "licence as the site states it"),
+        _column("query", pa.string(), "search query that found the video"),
+        _column("detect_fingerprint", pa.string(), "configuration that cut the crop"),
+        _column("caption_fingerprint", pa.string(), "configuration that wrote the captions"),
+        _column("jpeg", pa.binary(), "the crop, JPEG-encoded", nullable=False),
+    ]
+)
+
+METRICS = pa.schema(
+    [
+        UNIT_ID,
+        _column("step", pa.int64(), "optimiser steps so far", nullable=False),
+        _column("epoch", pa.float64(), "passes over the training split so far", nullable=False),
+        _column("phase", pa.string(), "train, or the name of the evaluated split", nullable=False),
+        _column("name", pa.string(), "metric: loss, contrastive, mlm, learning_rate, r1, r5, r10, map", nullable=False),
+        _column("value", pa.float64(), "its value", nullable=False),
+    ]
+)
+
+LEDGER = pa.schema(
+    [
+        _key("stage", "stage of the pipeline"),
+        _column("scope", pa.string(), "embedding model or caption variant; empty elsewhere", nullable=False),
+        UNIT_ID,
+        _column("fingerprint", pa.string(), "digest of the stage's configuration, weights and code version", nullable=False),
+        _column("inputs", pa.string(), "digest of what the unit was made from", nullable=False),
+        _column("status", pa.string(), "ok, empty, failed, quarantined or retired", nullable=False),
+        _column("attempts", pa.int32(), "how often it was tried under this fingerprint", nullable=False),
+        _column("error_type", pa.string(), "class of the error; null when ok"),
+        _column("error_message", pa.string(), "what went wrong, for a person to read"),
+        _column("outputs", pa.list_(pa.string()), "files written, below the corpus", nullable=False),
+        _column("rows_out", pa.int64(), "rows written, all tables together", nullable=False),
+        _column("seconds", pa.float64(), "work time, summed over the operators", nullable=False),
+        _column("node", pa.string(), "host that finished it"),
+        _column("run_id", pa.string(), "run that finished it", nullable=False),
+        _column("finished_at", TIMESTAMP, "when it was committed, by the driver's clock", nullable=False),
+    ]
+)

@@ -1,0 +1,39 @@
+"""Where models run: device, number format and threads, chosen once and in one place."""
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+def pick_device(device: Device) -> str:
+    """``auto`` becomes ``cuda`` where PyTorch sees a GPU, else ``cpu``."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def pick_dtype(precision: Precision, device: str) -> "torch.dtype":
+    """``auto`` becomes bf16 on a GPU and fp32 on a CPU."""
+    import torch
+
+    if precision == "auto":
+        return torch.float32 if device == "cpu" else torch.bfloat16
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def set_threads(threads: int) -> None:
+    """Give PyTorch and OpenCV ``threads`` threads each.
+
+    Ray starts actors with OMP_NUM_THREADS=1, and OpenCV takes every core it finds; both would be wrong by accident.
+    """
+    import cv2
+    import torch
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
