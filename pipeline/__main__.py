@@ -1,0 +1,5 @@
+"""``python -m pipeline`` is ``reidforge``."""
+
+from pipeline.cli import main
+
+main()

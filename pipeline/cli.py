@@ -1,0 +1,166 @@
+"""The command ``reidforge``. Heavy imports stand inside the commands, so that ``--help`` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.errors import RunFailed, UserError
+
+# Typer carries its own copy of click; this is the public way to the base of all its complaints.
+UsageError: Any = typer.BadParameter.__base__
+
+app = typer.Typer(
+    name="reidforge",
+    help="Build person re-identification corpora from video, and pre-train on them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(recipe_app, name="recipe")
+
+RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipes/demo.yaml.")]
+CorpusArg = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or object-store URI of a corpus.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
+]
+CorpusOption = Annotated[str | None, typer.Option("--corpus", help="Corpus to use instead of the recipe's.")]
+FromOption = Annotated[str | None, typer.Option("--from", metavar="STAGE", help="First stage to run.")]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Last stage to run.")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Ray cluster to run on; default: the submitted job's, else local.")
+]
+
+
+@app.command()
+def run(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    corpus: CorpusOption = None,
+    from_: FromOption = None,
+    until: UntilOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Run a recipe: do what is not done yet, stage after stage."""
+    from pipeline.commands import run_recipe
+
+    run_recipe(recipe, set_ or [], corpus, from_, until, address, retry=False)
+
+
+@app.command()
+def retry(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    corpus: CorpusOption = None,
+    from_: FromOption = None,
+    until: UntilOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Run a recipe, and take up its quarantined units again."""
+    from pipeline.commands import run_recipe
+
+    run_recipe(recipe, set_ or [], corpus, from_, until, address, retry=True)
+
+
+@app.command()
+def plan(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    corpus: CorpusOption = None,
+    from_: FromOption = None,
+    until: UntilOption = None,
+) -> None:
+    """Say what a run would do, and why; nothing is run."""
+    from pipeline.commands import show_plan
+
+    show_plan(recipe, set_ or [], corpus, from_, until)
+
+
+@app.command()
+def status(corpus: CorpusArg) -> None:
+    """Tell how far a corpus is: units per stage, rates, errors by reason."""
+    from pipeline.commands import show_status
+
+    show_status(corpus)
+
+
+@app.command()
+def report(
+    corpus: CorpusArg,
+    variant: Annotated[str | None, typer.Option(help="Caption variant; default: the newest.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet PNG here.")] = None,
+) -> None:
+    """Tell what a corpus holds: counts, example captions, retrieval scores."""
+    from pipeline.commands import show_report
+
+    show_report(corpus, variant, sheet)
+
+
+@app.command()
+def sql(
+    corpus: CorpusArg,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="One read-only statement over the corpus's views.")],
+    format_: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+) -> None:
+    """Ask a corpus in SQL (DuckDB). The views: SHOW TABLES."""
+    from pipeline.commands import run_sql
+
+    run_sql(corpus, query, format_)
+
+
+@app.command()
+def gc(
+    corpus: CorpusArg,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    min_age: Annotated[float, typer.Option(help="Minutes that a file must be old: a running job's are spared.")] = 60.0,
+) -> None:
+    """Remove files that no ledger row names: leftovers of killed runs and of superseded recipes."""
+    from pipeline.commands import collect_garbage
+
+    collect_garbage(corpus, dry_run=dry_run, min_age_minutes=min_age)
+
+
+@recipe_app.command("show")
+def recipe_show(recipe: RecipeArg, set_: SetOption = None, corpus: CorpusOption = None) -> None:
+    """Print a recipe as it will be run: validated, overrides applied, defaults filled in."""
+    from pipeline.recipe import dump_recipe, load_recipe
+
+    typer.echo(dump_recipe(load_recipe(recipe, set_ or [], corpus)), nl=False)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every foreseen error is one line on stderr and exit code 2."""
+    sys.exit(execute(arguments))
+
+
+def execute(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    command: Any = typer.main.get_command(app)
+    try:
+        return int(command.main(arguments, prog_name="reidforge", standalone_mode=False) or 0)
+    except UsageError as error:
+        return _usage(error)
+    except UserError as error:
+        return _complain(str(error), 2)
+    except RunFailed as error:
+        return _complain(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("stopped; nothing that was finished is lost, the same command goes on from here", 130)
+
+
+def _usage(error: Any) -> int:
+    message = str(error.format_message())
+    if message.startswith("Usage:"):
+        typer.echo(message)
+        return 2
+    path = error.ctx.command_path if error.ctx else "reidforge"
+    return _complain(f"{message.rstrip('.')}; see '{path} --help'", 2)
+
+
+def _complain(message: str, code: int) -> int:
+    for line in message.splitlines():
+        typer.echo(f"reidforge: {line}", err=True)
+    return code

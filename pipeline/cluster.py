@@ -1,0 +1,96 @@
+"""Joining a Ray cluster, or starting a local one, quietly."""
+
+import logging
+import os
+
+from pipeline.errors import UserError
+from pipeline.recipe import RunConfig
+
+_QUIET = ("ray.data", "ray.train", "ray.tune", "ray._private", "ray.serve")
+
+
+def connect(address: str | None, config: RunConfig) -> str:
+    """Join the cluster at ``address``, the one that a submitted job runs in, or start a local one.
+
+    Args:
+        address: Address of a running cluster (``host:6379`` or ``auto``); None = where ``ray job submit`` put us,
+            else local.
+        config: Size of the local cluster.
+
+    Returns:
+        What was joined, in words.
+
+    Raises:
+        UserError: No cluster answers at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not ray.is_initialized():
+        _join(address) if address else _start(config)
+    quieten()
+    _set_up_data()
+    if not address:
+        _bound_memory(config.object_store_mb << 19)
+    resources = ray.cluster_resources()
+    words = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return f"cluster at {address} ({words})" if address else f"local cluster ({words})"
+
+
+def disconnect() -> None:
+    """Leave the cluster; a local one ends."""
+    import ray
+
+    ray.shutdown()
+
+
+def quieten() -> None:
+    """Keep Ray's own chatter out of the user's terminal; its log files have all of it."""
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _start(config: RunConfig) -> None:
+    import ray
+
+    ray.init(
+        num_cpus=config.cpus,
+        object_store_memory=config.object_store_mb << 20,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--address {address!r}: no Ray cluster could be joined ({first}). Start one with 'ray start --head', "
+            "and give its token through RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it asks for one"
+        ) from error
+
+
+def _set_up_data() -> None:
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    # Units are one row each; a block that Ray would like smaller is still one unit.
+    context.target_max_block_size = None
+    # A unit whose worker died is missed by the runner and counted as an attempt; the others go on.
+    context.max_errored_blocks = -1
+
+
+def _bound_memory(limit: int) -> None:
+    from ray.data import DataContext
+
+    # Without a bound decoders run ahead of the model until the object store is full, however small it could be.
+    options = DataContext.get_current().execution_options
+    options.resource_limits = options.resource_limits.copy(object_store_memory=limit)

@@ -1,0 +1,213 @@
+"""What the commands do; the command line itself is in ``pipeline.cli``."""
+
+import datetime as dt
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from pipeline.corpus import Corpus
+from pipeline.errors import RunFailed, UserError
+from pipeline.flow.stage import Stage
+from pipeline.flow.stages import STAGES, select_stages
+from pipeline.ledger import Ledger, query
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.runner import Run, StageSummary, plan_stage, run_stages
+
+log = logging.getLogger("reidforge")
+
+
+def run_recipe(
+    path: Path,
+    overrides: Sequence[str],
+    corpus_uri: str | None,
+    first: str | None,
+    last: str | None,
+    address: str | None,
+    *,
+    retry: bool,
+) -> None:
+    """Run a recipe's stages and end with what was built.
+
+    Raises:
+        UserError: Something given cannot be used.
+        RunFailed: More units failed than the recipe allows.
+    """
+    from pipeline import cluster, rundir
+
+    recipe = load_recipe(path, overrides, corpus_uri)
+    stages = select_stages(first, last)
+    for stage in stages:
+        stage.check(recipe)
+    console = _console()
+    corpus = Corpus(recipe.corpus)
+    if _nothing_to_do(corpus, recipe, stages, retry=retry):
+        console.print(f"Nothing to do: {recipe.corpus} is as {path} wants it.")
+        return
+    run_id = rundir.new_run_id()
+    run = Run(corpus=corpus, recipe=recipe, run_id=run_id, console=console, retry=retry)
+    log.info("run %s: %s into %s, on a %s", run_id, path, recipe.corpus, cluster.connect(address, recipe.run))
+    try:
+        with rundir.recorded(corpus, recipe, stages, run_id) as summaries:
+            for summary in run_stages(run, stages):
+                summaries.append(summary)
+                _say_stage(summary)
+    finally:
+        cluster.disconnect()
+        _write_catalog(corpus)
+    _judge(recipe, summaries)
+
+
+def show_plan(path: Path, overrides: Sequence[str], corpus_uri: str | None, first: str | None, last: str | None) -> None:
+    """Print what a run would do, stage by stage."""
+    recipe = load_recipe(path, overrides, corpus_uri)
+    corpus = Corpus(recipe.corpus)
+    table = Table("stage", "unit", "units", "done", "to do", "why", box=None, header_style="bold", pad_edge=False)
+    waiting: list[str] = []
+    for stage in select_stages(first, last):
+        plan = plan_stage(corpus, recipe, stage)
+        counts = plan.counts()
+        todo = plan.todo().num_rows
+        why = [f"{count} {reason}" for reason, count in counts.items() if reason != "done"]
+        why += [f"{plan.retired.num_rows} no longer wanted"] if plan.retired.num_rows else []
+        why += [f"and what {waiting[-1]} adds or changes"] if waiting else []
+        table.add_row(stage.name, stage.unit, str(plan.wanted.num_rows), str(counts.get("done", 0)), str(todo), ", ".join(why))
+        if todo or plan.retired.num_rows:
+            waiting.append(stage.name)
+    console = _console()
+    console.print(table)
+    if not waiting:
+        console.print("Nothing to do.")
+
+
+_STATUS = """
+SELECT count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'empty') AS empty,
+    count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status = 'quarantined') AS quarantined,
+    sum(rows_out)::BIGINT AS rows, sum(seconds) AS seconds, max(finished_at) AS last
+FROM latest WHERE status <> 'retired'
+"""
+
+_REASONS = """
+SELECT stage, error_type, any_value(error_message) AS message, count(*) AS units, any_value(unit_id) AS example
+FROM latest WHERE status IN ('failed', 'quarantined') GROUP BY stage, error_type ORDER BY units DESC LIMIT 20
+"""
+
+
+def show_status(uri: str) -> None:
+    """Print units per stage and errors by reason, from the ledger alone."""
+    import pyarrow as pa
+
+    corpus = _existing(uri)
+    table = Table(
+        "stage", "ok", "empty", "failed", "quarantined", "rows", "busy s", "last unit", box=None, header_style="bold"
+    )
+    latest = {stage.name: Ledger(corpus, stage.name).latest() for stage in STAGES}
+    for name, rows in latest.items():
+        (row,) = query(_STATUS, latest=rows).to_pylist()
+        last = f"{row['last']:%Y-%m-%d %H:%M:%S}" if row["last"] else "-"
+        counts = [str(row[key] or 0) for key in ("ok", "empty", "failed", "quarantined", "rows")]
+        table.add_row(name, *counts, f"{row['seconds'] or 0:.1f}", last)
+    console = _console()
+    console.print(table)
+    reasons = query(_REASONS, latest=pa.concat_tables(latest.values())).to_pylist()
+    for row in reasons:
+        console.print(f"\n[bold]{row['stage']}[/]: {row['units']} unit(s) {row['error_type']}, such as {row['example']}")
+        console.print(f"  {row['message']}", markup=False)
+
+
+def show_report(uri: str, variant: str | None, sheet: Path | None) -> None:
+    """Print what a corpus holds; write a contact sheet when asked to."""
+    from pipeline import report
+
+    corpus = _existing(uri)
+    console = _console()
+    console.print(report.render(report.gather(corpus, variant)))
+    if sheet is not None:
+        report.write_contact_sheet(corpus, variant, sheet)
+        console.print(f"contact sheet: {sheet}")
+
+
+def run_sql(uri: str, statement: str, fmt: str) -> None:
+    """Print the answer to one read-only statement."""
+    from pipeline import catalog
+
+    if fmt not in ("table", "csv", "json"):
+        raise UserError(f"--format {fmt!r}: accepted are table, csv, json")
+    for part in catalog.sql(_existing(uri), statement, fmt):
+        print(part, end="")  # noqa: T201 - the answer, and nothing else, belongs on stdout
+
+
+def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:
+    """Remove files that no ledger row names."""
+    from pipeline import garbage
+
+    corpus = _existing(uri)
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=min_age_minutes)
+    found = garbage.find(corpus, before)
+    if not dry_run:
+        garbage.remove(corpus, found)
+    console = _console()
+    for info in found:
+        console.print(f"  {corpus.relative(info.path)}  {info.size / 1e6:.2f} MB", highlight=False)
+    verb = "would be removed" if dry_run else "removed"
+    console.print(f"{len(found)} file(s), {sum(info.size for info in found) / 1e6:.2f} MB {verb}.")
+
+
+def _existing(uri: str) -> Corpus:
+    corpus = Corpus(uri)
+    if not corpus.exists("ledger"):
+        raise UserError(f"{uri}: no corpus there (it has no ledger/); 'reidforge run RECIPE' makes one")
+    return corpus
+
+
+def _nothing_to_do(corpus: Corpus, recipe: Recipe, stages: Sequence[Stage], *, retry: bool) -> bool:
+    plans = (plan_stage(corpus, recipe, stage) for stage in stages)
+    return all(not plan.todo(retry=retry).num_rows and not plan.retired.num_rows for plan in plans)
+
+
+def _say_stage(summary: StageSummary) -> None:
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.ran.items())) or "nothing to do"
+    log.info("%s: %s (%d wanted), %.1f s", summary.stage, counts, summary.wanted, summary.seconds)
+    for kind, message, units in summary.reasons:
+        log.warning("%s: %d unit(s) failed, %s: %s", summary.stage, units, kind, message)
+
+
+def _write_catalog(corpus: Corpus) -> None:
+    from pipeline import catalog
+
+    if corpus.exists("ledger"):
+        catalog.write_catalog(corpus)
+
+
+def _judge(recipe: Recipe, summaries: Sequence[StageSummary]) -> None:
+    limit = recipe.run.max_failed_share
+    bad = [summary for summary in summaries if summary.failed_share > limit]
+    if bad:
+        shares = ", ".join(f"{item.stage} {item.failed} of {item.wanted}" for item in bad)
+        raise RunFailed(
+            f"units failed beyond run.max_failed_share = {limit:g}: {shares}. Everything else is done; "
+            f"see 'reidforge status {recipe.corpus}', and take them up again with 'reidforge retry'"
+        )
+
+
+def _console() -> Console:
+    console = Console()
+    logger = logging.getLogger("reidforge")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(_handler(console))
+    return console
+
+
+def _handler(console: Console) -> logging.Handler:
+    if console.is_terminal:
+        return RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
+    plain = logging.StreamHandler()
+    plain.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    return plain
+
+

@@ -1,0 +1,113 @@
+"""Crawl on Ray: one unit = one video, downloaded to a scratch folder, probed, and moved into the corpus."""
+
+import functools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.corpus import Corpus, digest
+from pipeline.flow.discover import LISTINGS
+from pipeline.flow.discover import STAGE as DISCOVER
+from pipeline.flow.stage import Job, Stage, units
+from pipeline.flow.stream import Operator, stream
+from pipeline.flow.tables import scan
+from pipeline.recipe import Recipe
+from pipeline.units import RESULT, Row, Step, result
+from stages.crawl.config import CrawlConfig
+from stages.crawl.sources import given_urls, video_key
+from stages.video.limits import VideoLimits
+
+VIDEOS = "videos"
+MEDIA = "media"
+
+# A crawl of weeks commits small files of few rows; the rows are small, and the table is read whole.
+_UNITS_PER_FILE = 16
+
+_WANTED = pa.schema([pa.field("url", pa.string()), pa.field("query", pa.string())])
+
+
+def live_videos(corpus: Corpus) -> Iterator[Row]:
+    """Rows of ``videos`` that count; a video that two addresses led to is given once."""
+    import schemas.tables
+
+    seen = set()
+    for table in scan(corpus, "crawl", VIDEOS, schemas.tables.VIDEOS.names):
+        for row in table.to_pylist():
+            if row["video_id"] not in seen:
+                seen.add(row["video_id"])
+                yield row
+
+
+def live_media(corpus: Corpus) -> set[str]:
+    """Media files that a row of ``videos`` names."""
+    return {row["media_path"] for row in live_videos(corpus)}
+
+
+def drop_media(corpus: Corpus, recipe: Recipe) -> None:
+    """Remove the media of videos whose every chunk is settled, where the recipe does not keep media."""
+    if recipe.crawl.keep_media:
+        return
+    from pipeline.runner import plan_stage
+    from pipeline.flow.detect import STAGE as DETECT
+
+    open_videos = set(plan_stage(corpus, recipe, DETECT).todo()["media_path"].to_pylist())
+    for path in live_media(corpus) - open_videos:
+        corpus.delete(path)
+
+
+def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+    rows: dict[str, Row] = {}
+    for url in given_urls(recipe.crawl):
+        rows.setdefault(_unit_id(url), {"url": url, "query": None})
+    for table in scan(corpus, DISCOVER.name, LISTINGS, ["video_id", "url", "query"]):
+        for row in table.to_pylist():
+            rows.setdefault(row["video_id"], {"url": row["url"], "query": row["query"]})
+    return units([{"unit_id": unit, "inputs": ""} | row for unit, row in rows.items()], _WANTED)
+
+
+def _unit_id(url: str) -> str:
+    return ":".join(video_key(url))
+
+
+def _execute(job: Job) -> Iterator[pa.Table]:
+    recipe = job.recipe
+    make_fetch = functools.partial(_make_fetch, job.corpus, recipe.crawl, recipe.detect.limits)
+    operators = [Operator(make_step=make_fetch, fields=RESULT, cpus=0.25, tasks=recipe.crawl.concurrency)]
+    return stream(job, operators, min(_UNITS_PER_FILE, recipe.crawl.concurrency))
+
+
+def _make_fetch(corpus: Corpus, config: CrawlConfig, limits: VideoLimits) -> Step:
+    from stages.crawl.download import fetch
+    from stages.crawl.videos import video_row
+    from stages.video.probe import probe
+
+    def crawl(row: Row) -> Row:
+        with tempfile.TemporaryDirectory(prefix="reidforge-") as scratch:
+            fetched = fetch(row["url"], Path(scratch), config)
+            with fetched.path.open("rb") as file:
+                facts = probe(file, limits)
+            media = f"{MEDIA}/{digest(row['unit_id'])}{fetched.path.suffix}"
+            video = video_row(fetched, facts, media_path=media, query=row["query"], unit_id=row["unit_id"])
+            corpus.upload(fetched.path, media)
+        return result({VIDEOS: video}, "")
+
+    return crawl
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    return recipe.crawl.identity()
+
+
+STAGE = Stage(
+    name="crawl",
+    unit="video",
+    version=1,
+    identity=_identity,
+    wanted=_wanted,
+    execute=_execute,
+    # A list that grows by the week is shortened by hand; what was crawled from its old lines stays.
+    retires=False,
+)

@@ -1,0 +1,47 @@
+"""Discover on Ray: one unit = one search query or playlist, listed without downloading anything."""
+
+import functools
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+import schemas.tables
+from pipeline.corpus import Corpus
+from pipeline.flow.stage import Job, Stage, units
+from pipeline.flow.stream import Operator, stream
+from pipeline.recipe import Recipe
+from pipeline.units import RESULT, Row, Step, result
+from stages.crawl.config import CrawlConfig
+from stages.crawl.sources import listing_queries
+
+LISTINGS = "listings"
+
+
+def _wanted(_: Corpus, recipe: Recipe) -> pa.Table:
+    return units([{"unit_id": query, "inputs": ""} for query in listing_queries(recipe.crawl)], pa.schema([]))
+
+
+def _execute(job: Job) -> Iterator[pa.Table]:
+    make_list = functools.partial(_make_list, job.recipe.crawl)
+    return stream(job, [Operator(make_step=make_list, fields=RESULT, tasks=job.recipe.crawl.concurrency)], 64)
+
+
+def _make_list(config: CrawlConfig) -> Step:
+    from stages.crawl.sources import list_entries
+
+    def list_query(row: Row) -> Row:
+        entries = [entry | {"unit_id": row["unit_id"]} for entry in list_entries(row["unit_id"], config)]
+        listed = pa.Table.from_pylist(entries, schema=schemas.tables.LISTINGS)
+        return result({LISTINGS: listed}, "the site lists no video for it")
+
+    return list_query
+
+
+STAGE = Stage(
+    name="discover",
+    unit="query",
+    version=1,
+    identity=lambda _: {},
+    wanted=_wanted,
+    execute=_execute,
+)

@@ -1,0 +1,135 @@
+"""Publish on Ray: one unit = one variant, written as one manifest file for each file of crops."""
+
+import functools
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+import schemas.tables
+from pipeline.corpus import Corpus, blob_options, digest
+from pipeline.flow import caption, embed
+from pipeline.flow.crawl import live_videos
+from pipeline.flow.detect import CROPS
+from pipeline.flow.detect import STAGE as DETECT
+from pipeline.flow.stage import Job, Stage, units
+from pipeline.flow.stream import Operator, parts
+from pipeline.flow.tables import derived, live_files, read_live, scan, stem
+from pipeline.ledger import Ledger
+from pipeline.recipe import Recipe
+from pipeline.units import OUTCOME, Row, Step
+from stages.publish.manifest import manifest_table
+from stages.publish.selection import CROP_COLUMNS, plan_manifest
+from stages.publish.splits import SplitPlan
+
+FOLDER = "manifests"
+
+log = logging.getLogger("reidforge")
+
+_PART = pa.schema(
+    [pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string())), pa.field("captions", pa.string())]
+)
+_WRITTEN = pa.schema([pa.field("output", pa.string()), pa.field("rows", pa.int64())])
+
+
+def folder(recipe: Recipe) -> str:
+    """Folder of the variant's manifest."""
+    return f"{FOLDER}/{recipe.caption.variant}"
+
+
+def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+    pieces = _pieces(corpus, recipe)
+    if not pieces:
+        return units([], pa.schema([]))
+    inputs = digest(*(f"{row['path']}:{','.join(row['live'])}:{row['captions']}" for row in pieces))
+    return units([{"unit_id": recipe.caption.variant, "inputs": inputs}], pa.schema([]))
+
+
+def _pieces(corpus: Corpus, recipe: Recipe) -> list[Row]:
+    """Files of crops that have captions, each with the file that holds them."""
+    embedded = derived(corpus, embed.STAGE.name, embed.folder(recipe), recipe.embed.slug)
+    captions = derived(corpus, caption.STAGE.name, caption.folder(recipe), recipe.caption.variant)
+    sources = {path: captions.get(stem(embedded.get(stem(path), ""))) for path in live_files(corpus, DETECT.name, CROPS)}
+    return [
+        {"path": path, "live": live, "captions": sources[path]}
+        for path, live in live_files(corpus, DETECT.name, CROPS).items()
+        if sources[path]
+    ]
+
+
+def _execute(job: Job) -> Iterator[pa.Table]:
+    corpus, recipe = job.corpus, job.recipe
+    (unit,) = job.todo.to_pylist()
+    videos = pa.Table.from_pylist(list(live_videos(corpus)), schema=schemas.tables.VIDEOS)
+    plan = _plan(corpus, recipe, videos)
+    log.info("publish: %s", plan.statement)
+    make_write = functools.partial(_make_write, job, unit, plan, videos, _fingerprints(corpus))
+    written = parts(_pieces(corpus, recipe), _PART, Operator(make_step=make_write, fields=_WRITTEN, cpus=1.0))
+    yield _outcome(unit, job, written)
+
+
+def _plan(corpus: Corpus, recipe: Recipe, videos: pa.Table) -> SplitPlan:
+    crops = pa.concat_tables(scan(corpus, DETECT.name, CROPS, list(CROP_COLUMNS)))
+    scope = recipe.caption.variant
+    captions = scan(corpus, caption.STAGE.name, caption.folder(recipe), ["crop_id", "captions"], scope)
+    return plan_manifest(crops, pa.concat_tables(captions), videos, recipe.publish)
+
+
+def _fingerprints(corpus: Corpus) -> dict[str, dict[str, str]]:
+    """Fingerprint by unit, for the stages that the manifest's provenance names."""
+    found = {}
+    for stage in ("detect", "caption"):
+        latest = Ledger(corpus, stage).latest()
+        found[stage] = dict(zip(latest["unit_id"].to_pylist(), latest["fingerprint"].to_pylist(), strict=True))
+    return found
+
+
+def _make_write(
+    job: Job, unit: Row, plan: SplitPlan, videos: pa.Table, fingerprints: dict[str, dict[str, str]]
+) -> Step:
+    def write(row: Row) -> Row:
+        crops = read_live(job.corpus, row["path"], row["live"])
+        captions = job.corpus.read_table(row["captions"])
+        table = manifest_table(crops, captions, videos, plan, unit["unit_id"], fingerprints, job.recipe.publish)
+        name = digest(job.fingerprint, unit["inputs"], row["path"])
+        output = f"{folder(job.recipe)}/{name}.parquet"
+        if table.num_rows:
+            job.corpus.write_table(table, output, **blob_options(table))
+        return {"output": output, "rows": table.num_rows}
+
+    return write
+
+
+def _outcome(unit: Row, job: Job, written: list[Row]) -> pa.Table:
+    errors = [row for row in written if row["status"] == "failed"]
+    outputs = [row["output"] for row in written if row.get("rows")]
+    outcome = {
+        "unit_id": unit["unit_id"],
+        "scope": job.scope,
+        "inputs": unit["inputs"],
+        "status": "failed" if errors else "ok" if outputs else "empty",
+        "error_type": errors[0]["error_type"] if errors else None,
+        "error_message": errors[0]["error_message"] if errors else None if outputs else "no crop passed the selection",
+        "retryable": True,
+        "outputs": [] if errors else outputs,
+        "rows_out": 0 if errors else sum(row["rows"] for row in written),
+        "seconds": sum(row["seconds"] for row in written),
+        "node": None,
+    }
+    return pa.Table.from_pylist([outcome], schema=OUTCOME)
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    return recipe.publish.identity() | {"caption": caption.STAGE.fingerprint(recipe)}
+
+
+STAGE = Stage(
+    name="publish",
+    unit="variant",
+    version=1,
+    identity=_identity,
+    wanted=_wanted,
+    execute=_execute,
+    scope=lambda recipe: recipe.caption.variant,
+)

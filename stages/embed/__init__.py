@@ -1,0 +1,1 @@
+"""Embed: CLIP image features of every crop, once per crop and region."""

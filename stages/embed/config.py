@@ -1,0 +1,42 @@
+"""Configuration of the embed stage."""
+
+import re
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from stages.config import Config
+from stages.devices import Device, Precision
+
+Region = Literal["whole", "head", "upper", "lower"]
+
+EMBEDDED = "models/reidforge-clip-s"
+
+
+class EmbedConfig(Config):
+    """Which CLIP reads the crops, and how."""
+
+    operational: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "threads", "actors"})
+
+    model: str = "ViT-B-16"
+    """Architecture as open_clip names it, or a folder with open_clip_config.json and open_clip_model.safetensors."""
+    pretrained: str | None = "openai"
+    """open_clip tag of weights to fetch, or a local file. A folder given as model brings its own: then null."""
+    regions: tuple[Region, ...] = ("whole",)
+    """Parts of the crop to embed; whole is the paper's, the others are read for single attributes."""
+    batch_size: int = Field(default=256, ge=1)
+    """Images in one forward pass."""
+    precision: Precision = "auto"
+    """Number format of the forward pass; features are stored as float16 in any case."""
+    device: Device = "auto"
+    """Where the model runs."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of one actor on a CPU."""
+    actors: int | None = Field(default=None, ge=1)
+    """Actors; null = one per GPU, or as many as the CPUs allow."""
+
+    @property
+    def slug(self) -> str:
+        """Name of the model's folder in the corpus."""
+        parts = (self.model.rstrip("/").rpartition("/")[2], (self.pretrained or "").rpartition("/")[2])
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(part for part in parts if part)).lower()
