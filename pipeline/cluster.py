@@ -2,11 +2,12 @@
 
 import logging
 import os
+import warnings
 
 from pipeline.errors import UserError
 from pipeline.recipe import RunConfig
 
-_QUIET = ("ray.data", "ray.train", "ray.tune", "ray._private", "ray.serve")
+_QUIET = ("ray", "ray.data", "ray.train", "ray.tune", "ray._private")
 
 
 def connect(address: str | None, config: RunConfig) -> str:
@@ -24,13 +25,16 @@ def connect(address: str | None, config: RunConfig) -> str:
         UserError: No cluster answers at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's core echoes its own worries to the driver's stderr; what concerns a unit is told by the ledger.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    quieten()
     import ray
 
     address = address or os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
         _join(address) if address else _start(config)
-    quieten()
     _set_up_data()
+    quieten()
     if not address:
         _bound_memory(config.object_store_mb << 19)
     resources = ray.cluster_resources()
@@ -49,6 +53,9 @@ def quieten() -> None:
     """Keep Ray's own chatter out of the user's terminal; its log files have all of it."""
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"ray\.")
+    # Retries have no named parameter yet.
+    warnings.filterwarnings("ignore", message=r".*`ray_remote_args` is deprecated")
 
 
 def _start(config: RunConfig) -> None:

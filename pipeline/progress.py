@@ -60,7 +60,7 @@ class LineProgress:
         """Say how far it is, if it is time to."""
         self.done += units
         now = time.monotonic()
-        if now - self.said > LINE_SECONDS:
+        if now - self.said > LINE_SECONDS and self.done < self.total:
             self.said = now
             left = (now - self.began) / self.done * (self.total - self.done)
             log.info("%s: %d of %d %ss (%s), about %.0f s left", self.stage, self.done, self.total, self.unit, note, left)

@@ -54,7 +54,7 @@ class ClipModel:
     @property
     def logit_scale(self) -> float:
         """Factor that the model was trained to multiply cosines by before a softmax."""
-        return float(self.model.logit_scale.exp())
+        return float(self.model.logit_scale.detach().exp())
 
     @cached_property
     def image_size(self) -> tuple[int, int]:

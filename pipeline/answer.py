@@ -1,0 +1,138 @@
+"""How the rows of a query are printed: as a table for people, as CSV or JSON for machines."""
+
+import base64
+import csv
+import datetime as dt
+import io
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+import duckdb
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Format = Literal["table", "csv", "json"]
+Rows = Sequence[tuple[Any, ...]]
+
+# Nobody reads more in a terminal, and a table has to see all of its rows before it can draw the first.
+TABLE_ROWS: Final = 500
+
+_BATCH: Final = 1024
+
+
+def render(connection: duckdb.DuckDBPyConnection, fmt: Format) -> Iterator[str]:
+    """Text of the result that a connection has just produced, piece by piece.
+
+    ``table`` shows the first ``TABLE_ROWS`` rows and says so when there are more; bytes are shown as their number.
+    ``csv`` follows RFC 4180, null being the empty field. ``json`` is one array of objects. In both, bytes are base64
+    and times ISO 8601.
+    """
+    # Through Arrow: DuckDB's own conversion of times to Python needs a package that nothing else here does.
+    reader = connection.to_arrow_reader(_BATCH)
+    names = reader.schema.names
+    batches = (list(zip(*(column.to_pylist() for column in batch.columns), strict=True)) for batch in reader)
+    if fmt == "table":
+        rows = list(itertools.islice(itertools.chain.from_iterable(batches), TABLE_ROWS + 1))
+        yield _table(names, rows[:TABLE_ROWS], more=len(rows) > TABLE_ROWS)
+        return
+    yield from _csv(names, batches) if fmt == "csv" else _json(_distinct(names), batches)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Column names as the keys of an object: a second ``a`` becomes ``a_1``."""
+    earlier = Counter[str]()
+    keys = []
+    for name in names:
+        keys.append(f"{name}_{earlier[name]}" if earlier[name] else name)
+        earlier[name] += 1
+    return keys
+
+
+def _table(names: Sequence[str], rows: Rows, *, more: bool) -> str:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for position, name in enumerate(names):
+        numeric = all(isinstance(row[position], int | float | Decimal | None) for row in rows)
+        # Long sentences fold, numbers and identifiers do not.
+        table.add_column(Text(name), justify="right" if numeric and rows else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    count = f"first {len(rows)} rows, csv and json give all" if more else f"{len(rows)} row{'s' * (len(rows) != 1)}"
+    return f"{_draw(table)}({count})\n"
+
+
+def _draw(table: Table) -> str:
+    """The table at the width of the terminal, or as wide as it is where there is none."""
+    console = Console()
+    width = console.width if console.is_terminal else Console(width=100_000).measure(table).maximum
+    sink = io.StringIO()
+    Console(file=sink, width=max(width, 1), color_system=None).print(table)
+    return "".join(f"{line.rstrip()}\n" for line in sink.getvalue().splitlines() if line.strip())
+
+
+def _csv(names: Sequence[str], batches: Iterator[Rows]) -> Iterator[str]:
+    yield _csv_lines([names])
+    for rows in batches:
+        yield _csv_lines([[_field(value) for value in row] for row in rows])
+
+
+def _csv_lines(rows: Sequence[Sequence[Any]]) -> str:
+    sink = io.StringIO()
+    csv.writer(sink).writerows(rows)
+    return sink.getvalue()
+
+
+def _json(names: Sequence[str], batches: Iterator[Rows]) -> Iterator[str]:
+    before = "["
+    for rows in batches:
+        for row in rows:
+            yield f"{before}\n{_dumps(dict(zip(names, map(_plain, row), strict=True)))}"
+            before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else _scalar(value)
+
+
+def _field(value: Any) -> Any:
+    return "" if value is None else _scalar(_plain(value))
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, list | tuple | dict):
+        return _dumps(_plain(value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has; a number that JSON lacks becomes null."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

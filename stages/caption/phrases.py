@@ -1,0 +1,161 @@
+"""The parts of a phrase bank: phrases with their synonyms, verbs, and attributes, each checked on its own."""
+
+from string import Formatter
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stages.caption.words import Number
+from stages.config import Config
+
+NONE = "none"
+
+Group = Literal["noun", "adjective", "activity", "clothes", "looks", "accessories", "things"]
+_VERBAL: tuple[Group, ...] = ("clothes", "looks", "accessories", "things")
+
+
+def _fields(template: str) -> list[str]:
+    return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+
+
+def _check_fields(template: str, accepted: set[str], *, need: bool) -> None:
+    given = _fields(template)
+    if set(given) - accepted or (need and not given):
+        names = ", ".join(f"{{{name}}}" for name in sorted(accepted))
+        raise ValueError(f"{template!r} has the blanks {given}; accepted: {names}")
+
+
+class Synonym(Config):
+    """Another wording, used in sentences only."""
+
+    text: str
+    """Words without article; empty says nothing."""
+    weight: float = Field(default=1.0, gt=0)
+    """How often it is taken, against the others."""
+    number: Number | None = None
+    """Its number, where it differs from the phrase's."""
+
+
+class Phrase(Config):
+    """One value of an attribute."""
+
+    value: str = Field(min_length=1)
+    """Name of the value, as tables hold it."""
+    text: str = Field(min_length=1)
+    """Words without article, as prompts say them."""
+    weight: float = Field(default=1.0, gt=0)
+    """How often a sentence takes the text itself, against its synonyms."""
+    number: Number = "singular"
+    """singular (a hat), plural (gloves) or mass (short hair)."""
+    synonyms: tuple[Synonym, ...] = ()
+    """Other wordings; a bare string has weight 1."""
+    pronoun: Literal["he", "she", "they"] | None = None
+    """Pronoun of a person of this class; for the noun attribute."""
+    hides: tuple[str, ...] = ()
+    """Attributes that sentences leave out when this value is told."""
+    prompts: tuple[str, ...] = ()
+    """Prompts of this value alone, in place of the attribute's."""
+    compose: str | None = None
+    """Order of words with this factor, in place of the attribute's."""
+
+    @field_validator("synonyms", mode="before")
+    @classmethod
+    def _bare_strings(cls, given: Any) -> Any:
+        if not isinstance(given, list):
+            return given
+        return [{"text": item} if isinstance(item, str) else item for item in given]
+
+    @field_validator("prompts")
+    @classmethod
+    def _blanks(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        for prompt in prompts:
+            _check_fields(prompt, {"phrase", "a_phrase"}, need=False)
+        return prompts
+
+    @property
+    def wordings(self) -> list[tuple[str, Number, float]]:
+        """Text, number and weight of the phrase and of its synonyms."""
+        own: list[tuple[str, Number, float]] = [(self.text, self.number, self.weight)]
+        return own + [(item.text, item.number or self.number, item.weight) for item in self.synonyms]
+
+
+class Verb(Config):
+    """One way to say how a person has a thing: ``wear``, ``wears``, ``wearing``."""
+
+    plain: str
+    """With they: ``wear``, ``are dressed in``."""
+    third: str
+    """With he, she and the person: ``wears``, ``is dressed in``."""
+    joined: str
+    """Between a noun and its object: ``wearing``, ``with``."""
+    progressive: bool = False
+    """True when ``is`` may stand before the joined form."""
+    weight: float = Field(default=1.0, gt=0)
+    """How often it is taken, against the verb's other ways."""
+
+
+class Attribute(Config):
+    """One attribute: what to prompt for, where to look and how to tell it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Name, as tables hold it."""
+    kind: Literal["required", "optional"]
+    """required: the best phrase is taken; optional: a phrase is told only when it is likely."""
+    region: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Part of the crop that it is read from."""
+    group: Group
+    """Part of the sentence that tells it."""
+    verb: str | None = None
+    """Verb that takes it as its object; a key of the bank's verbs."""
+    prompts: tuple[str, ...] = Field(min_length=1)
+    """Prompt templates; their text features are averaged."""
+    phrases: tuple[Phrase, ...] = ()
+    """Its values, unless it is composed."""
+    factors: dict[str, tuple[Phrase, ...]] = Field(default_factory=dict)
+    """Composed: the factors whose product its phrases are."""
+    compose: str | None = None
+    """Composed: order of words, with one blank per factor."""
+    head: str | None = None
+    """Composed: factor that bears the attribute's own name, number and grammar; the others are <name>_<factor>."""
+    generic: Phrase | None = None
+    """Composed: what a sentence says when the head is unknown but another factor is not; null tells nothing."""
+
+    @field_validator("prompts")
+    @classmethod
+    def _blanks(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        for prompt in prompts:
+            _check_fields(prompt, {"phrase", "a_phrase"}, need=True)
+        return prompts
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Attribute":
+        if bool(self.phrases) == bool(self.factors):
+            raise ValueError("give either phrases or factors, and at least one of them")
+        if self.group in _VERBAL and self.verb is None:
+            raise ValueError(f"group {self.group!r} needs a verb")
+        if self.factors:
+            self._check_factors()
+        for phrases in self.factors.values() or (self.phrases,):
+            self._check_values([phrase.value for phrase in phrases])
+        if self.group == "noun" and any(phrase.pronoun is None for phrase in self.phrases):
+            raise ValueError("every phrase of the noun needs a pronoun: he, she or they")
+        return self
+
+    def _check_factors(self) -> None:
+        if self.kind != "required" or self.group not in _VERBAL:
+            raise ValueError(f"factors are for required attributes of the groups {', '.join(_VERBAL)}")
+        if self.head not in self.factors:
+            raise ValueError(f"head {self.head!r} is no factor; accepted: {', '.join(self.factors)}")
+        overrides = [phrase.compose for phrases in self.factors.values() for phrase in phrases if phrase.compose]
+        for template in [self.compose or "", *overrides]:
+            if sorted(_fields(template)) != sorted(self.factors):
+                blanks = ", ".join(f"{{{name}}}" for name in self.factors)
+                raise ValueError(f"compose {template!r} must hold each of {blanks} once")
+
+    def _check_values(self, values: list[str]) -> None:
+        if len(set(values)) < len(values):
+            raise ValueError(f"values must differ: {values}")
+        if len(values) < 2:
+            raise ValueError(f"at least two values are needed to choose from: {values}")
+        if (NONE in values) != (self.kind == "optional"):
+            raise ValueError(f"the value {NONE!r} belongs to optional attributes, and each of those needs it: {values}")

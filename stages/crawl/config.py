@@ -1,0 +1,105 @@
+"""Configuration of the crawl stage."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from stages.config import Config
+
+_CITY = "{city}"
+
+
+def check_url(url: str) -> str:
+    """Return ``url`` without surrounding blanks; refuse all but http(s) addresses with a host.
+
+    Raises:
+        ValueError: It is none.
+    """
+    url = url.strip()
+    parts = urlsplit(url)
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or any(map(str.isspace, url)):
+        raise ValueError(f"{url!r} is no http:// or https:// address")
+    return url
+
+
+def _check_proxy(proxy: str) -> str:
+    if urlsplit(proxy).scheme not in ("http", "https", "socks4", "socks5", "socks5h") or not urlsplit(proxy).hostname:
+        raise ValueError(f"{proxy!r} is no proxy address such as http://host:3128 or socks5h://host:1080")
+    return proxy
+
+
+Url = Annotated[str, AfterValidator(check_url)]
+Proxy = Annotated[str, AfterValidator(_check_proxy)]
+
+
+class Search(Config):
+    """A search query, once or once per city."""
+
+    query: str = Field(min_length=1)
+    """Words to search for; {city} stands for each of the cities."""
+    cities: tuple[str, ...] = ()
+    """Cities to put in for {city}."""
+    limit: int = Field(default=50, ge=1, le=10_000)
+    """Most entries per query."""
+    site: str = Field(default="ytsearch", pattern=r"^[a-z0-9]+search(date)?$")
+    """Search extractor of yt-dlp: ytsearch, ytsearchdate, scsearch, bilisearch and so on."""
+
+    @model_validator(mode="after")
+    def _cities_and_place(self) -> Self:
+        if (_CITY in self.query) != bool(self.cities):
+            raise ValueError(f"cities and {_CITY} in the query go together: query {self.query!r}, cities {self.cities}")
+        return self
+
+    def queries(self) -> list[str]:
+        """The queries as yt-dlp takes them, such as ``ytsearch50:Tokyo street walk``."""
+        texts = [self.query.replace(_CITY, city) for city in self.cities] or [self.query]
+        return [f"{self.site}{self.limit}:{text}" for text in texts]
+
+
+class CrawlConfig(Config):
+    """Where videos come from, and how politely and how safely they are fetched."""
+
+    # A video that was fetched stays fetched, whatever list it stood on; only what decides its pixels makes it stale.
+    operational: ClassVar[frozenset[str]] = frozenset(
+        "urls url_files searches playlists max_bytes max_duration_s timeout_s socket_timeout_s cookies_file proxy "
+        "sleep_s retries concurrency rate_limit keep_media allow_private_addresses".split()
+    )
+
+    urls: tuple[Url, ...] = ()
+    """Addresses of videos: pages that yt-dlp knows, or media files."""
+    url_files: tuple[str, ...] = ()
+    """Text files with one address per line; blank lines and lines that begin with # are passed over."""
+    searches: tuple[Search, ...] = ()
+    """Search queries whose entries are fetched."""
+    playlists: tuple[Url, ...] = ()
+    """Addresses of playlists, channels or feeds whose entries are fetched."""
+    max_height: int = Field(default=720, ge=144)
+    """Tallest format to fetch, pixels."""
+    max_bytes: int = Field(default=2_000_000_000, gt=0)
+    """Largest file to fetch, bytes."""
+    max_duration_s: float = Field(default=21_600, gt=0)
+    """Longest video to fetch, seconds, by what its page says."""
+    timeout_s: float = Field(default=3_600, gt=0)
+    """Wall-clock limit for one video or one listing, seconds."""
+    socket_timeout_s: float = Field(default=30, gt=0)
+    """Longest silence of a server, seconds."""
+    retries: int = Field(default=3, ge=0)
+    """Attempts to go on with a broken transfer; each resumes where the last one ended."""
+    sleep_s: float = Field(default=1.0, ge=0)
+    """Pause between the requests that look into a page, seconds."""
+    rate_limit: int | None = Field(default=None, gt=0)
+    """Most bytes per second of one download; null = no limit."""
+    concurrency: int = Field(default=4, ge=1)
+    """Videos fetched at the same time."""
+    cookies_file: Path | None = None
+    """Cookies of a browser in Netscape format, for sites that ask for a login; it is read, never written."""
+    proxy: Proxy | None = None
+    """Proxy for all requests; null = as the environment says."""
+    keep_media: bool = True
+    """Keep the media files once detect is done with them."""
+    allow_private_addresses: bool = False
+    """Fetch from loopback, link-local, private and reserved addresses too."""
+    format_preference: Literal["h264", "vp9", "av1"] = "h264"
+    """Codec to prefer among formats of the same size; H.264 is the cheapest to decode."""

@@ -1,0 +1,114 @@
+"""What yt-dlp's errors mean, and what a person can do about them."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from yt_dlp.networking.exceptions import HTTPError, TransportError
+from yt_dlp.utils import ExtractorError
+
+from stages.errors import EmptyUnit, UnitError
+
+_COOKIES = "give the cookies of a browser that may see it (crawl.cookies_file)"
+_SLOWER = "crawl more slowly (crawl.sleep_s, crawl.concurrency) and retry later"
+
+# Pattern of the message, kind, whether another attempt may help, what it means and what to do. The first match counts.
+_MEANINGS: list[tuple[str, str, bool, str]] = [
+    (r"not a bot", "bot_check", True, f"the site asks whether this is a bot; {_SLOWER}, or {_COOKIES}"),
+    (r"rate.?limit|try again later|too many requests", "http_429", True, f"the site limits requests; {_SLOWER}"),
+    (r"confirm your age|age.restricted|inappropriate for", "age_restricted", False, f"for adults only; {_COOKIES}"),
+    (r"members.only|join this channel", "members_only", False, f"for members of the channel only; {_COOKIES}"),
+    (r"private video|video is private", "private", False, f"the video is private; {_COOKIES}"),
+    (r"log.?in|sign in|registered users", "login_required", False, f"the site wants a login; {_COOKIES}"),
+    (
+        r"in your country|geo.?restrict|from your location",
+        "geo_blocked",
+        False,
+        "not shown in this country; crawl from another one or through a proxy there (crawl.proxy)",
+    ),
+    (r"live event will begin|premieres in", "live", False, "not shown yet; crawl it once it is over"),
+    (r"\bdrm\b", "drm", False, "the video is protected by DRM"),
+    (
+        r"has been removed|no longer available|been terminated|video unavailable|not available|does not exist|deleted",
+        "removed",
+        False,
+        "the site does not have the video any more",
+    ),
+    (
+        r"requested format is not available",
+        "no_format",
+        False,
+        "the site offers no video format within crawl.max_height",
+    ),
+    (r"unsupported url|no video formats found|no media found", "not_a_video", False, "an HTML page without a video"),
+    (r"neither http nor https|unsupported url scheme", "scheme", False, "only http and https are spoken"),
+    (
+        r"expected|incomplete|bytes read|giving up after",
+        "download_broken",
+        True,
+        "the server broke off again and again",
+    ),
+    (r"timed? ?out", "timeout", True, "the server did not answer in time"),
+]
+
+_STATUS: dict[int, tuple[bool, str]] = {
+    401: (False, f"the server wants a login; {_COOKIES}"),
+    403: (False, f"the server refuses to give it; {_COOKIES}, or crawl from another network"),
+    404: (False, "the server has nothing at this address"),
+    410: (False, "the server has this no more"),
+    429: (True, f"the server limits requests; {_SLOWER}"),
+}
+
+
+def explain(error: BaseException, refused: Sequence[str]) -> UnitError | EmptyUnit:
+    """Turn what was raised while crawling into an error with a kind, a meaning and, where there is one, a remedy.
+
+    Args:
+        error: The exception.
+        refused: Hosts that the guard refused in the meantime.
+    """
+    chain = list(_causes(error))
+    text = _clean(str(error))
+    if refused:
+        advice = "set crawl.allow_private_addresses to fetch from it nevertheless"
+        return UnitError(f"leads to {refused[0]}, which is no public address; {advice}", kind="private_address")
+    if "did not get any data blocks" in text.lower():
+        return EmptyUnit("the server sent an empty file")
+    for cause in chain:
+        if isinstance(cause, HTTPError):
+            return _of_status(cause)
+    for pattern, kind, retryable, meaning in _MEANINGS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return UnitError(f"{meaning} ({text})", kind=kind, retryable=retryable)
+    if any(isinstance(cause, TransportError) for cause in chain):
+        return UnitError(f"the server cannot be reached ({text})", kind="network", retryable=True)
+    # What an extractor did not foresee may be a site's passing trouble; what it did foresee will not change.
+    foreseen = any(isinstance(cause, ExtractorError) and cause.expected for cause in chain)
+    return UnitError(f"yt-dlp could not fetch it ({text})", kind="crawl_failed", retryable=not foreseen)
+
+
+def _of_status(error: HTTPError) -> UnitError:
+    status = int(error.status)
+    busy = (status >= 500, "the server has trouble of its own" if status >= 500 else "the server refuses the request")
+    retryable, meaning = _STATUS.get(status, busy)
+    return UnitError(f"{meaning} (HTTP {status})", kind=f"http_{status}", retryable=retryable)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and all that led to it; yt-dlp keeps some in attributes of its own."""
+    seen: list[BaseException | None] = [error]
+    for cause in seen:
+        if cause is None or len(seen) > 32:
+            continue
+        yield cause
+        information = getattr(cause, "exc_info", None) or (None, None)
+        further = [getattr(cause, "cause", None), cause.__cause__, cause.__context__, information[1]]
+        seen += [item for item in further if isinstance(item, BaseException) and item not in seen]
+
+
+def _clean(text: str) -> str:
+    """The message without colours, prefixes and the request to report a bug."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    text = re.sub(r"^(ERROR:\s*)+", "", text.strip())
+    text = re.sub(r"^\[[\w:+.-]+\]\s+(\S+:\s+)?", "", text)
+    text = re.split(r";?\s*please report this issue on|\. See\s+https://github\.com/yt-dlp| \(caused by ", text)[0]
+    return " ".join(text.split())[:400] or "no message"

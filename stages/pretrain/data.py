@@ -1,0 +1,225 @@
+"""From Arrow record batches of a manifest to the tensors of a training step."""
+
+import hashlib
+import math
+import queue
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from stages.embed.tables import decode
+from stages.pretrain.config import AugmentConfig, PretrainConfig
+
+Image = npt.NDArray[np.uint8]
+
+
+class Row(NamedTuple):
+    """One crop of the manifest."""
+
+    crop_id: str
+    jpeg: bytes
+    captions: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model takes: input size, normalisation and tokeniser."""
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    tokenize: Any
+    """Sequence of texts -> int64 [N, L]."""
+
+    def pixels(self, images: Sequence[Image]) -> torch.Tensor:
+        """uint8 [H, W, 3] each, already of the input's size -> float32 [N, 3, H, W], normalised."""
+        stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255)
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return stacked.sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training step's worth of crops; a text that several crops bear is held once."""
+
+    images: torch.Tensor
+    """float32 [B, 3, H, W], normalised."""
+    tokens: torch.Tensor
+    """int64 [U, L], one row per distinct text."""
+    keys: torch.Tensor
+    """int64 [U], digest of the text, the same on every worker."""
+    texts: torch.Tensor
+    """int64 [B, K], row in ``tokens`` of the k-th caption of each crop."""
+    position: int
+    """Rows taken from the epoch's stream so far, unreadable ones counted."""
+
+
+@dataclass
+class Counts:
+    """What was met on the way."""
+
+    unreadable: int = 0
+    """Crops whose JPEG could not be decoded, or that had no caption."""
+    names: list[str] = field(default_factory=list)
+    """crop_id of the first few of them."""
+
+    def skip(self, crop_id: str) -> None:
+        """Count a crop that gives nothing to train on."""
+        self.unreadable += 1
+        if len(self.names) < 10:
+            self.names.append(crop_id)
+
+
+def rows_of(stream: Iterator[pa.RecordBatch]) -> Iterator[Row]:
+    """Rows of record batches with the columns crop_id, jpeg and captions."""
+    for batch in stream:
+        columns = (batch.column(name).to_pylist() for name in Row._fields)
+        for crop_id, jpeg, captions in zip(*columns, strict=True):
+            yield Row(crop_id, jpeg or b"", captions or ())
+
+
+def shuffled(rows: Iterator[Row], size: int, seed: str) -> Iterator[Row]:
+    """The rows in random order, as far as a buffer of ``size`` rows allows."""
+    rng = random.Random(seed)  # noqa: S311 - not for secrets
+    held = list(islice(rows, size))
+    for row in rows:
+        index = rng.randrange(len(held))
+        held[index], row = row, held[index]  # noqa: PLW2901 - the drawn row leaves, the new one takes its place
+        yield row
+    rng.shuffle(held)
+    yield from held
+
+
+def fit(image: Image, height: int, width: int) -> Image:
+    """Squash a crop to the input's size: a centre crop would cut off head and feet."""
+    # Area averages when shrinking, which bicubic does not: without it stripes turn into noise.
+    interpolation = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
+
+
+def augment(image: Image, config: AugmentConfig, rng: random.Random) -> Image:
+    """A random part of the crop, mirrored or not, with its colours changed if the configuration says so."""
+    area, stretch = rng.uniform(config.crop_scale_min, 1.0), rng.uniform(-1.0, 1.0)
+    shape = math.exp(stretch * (1.0 - config.crop_scale_min) / 2)
+    shares = (min(1.0, math.sqrt(area) * shape), min(1.0, math.sqrt(area) / shape))
+    spans = [max(1, round(side * share)) for side, share in zip(image.shape[:2], shares, strict=True)]
+    top, left = (rng.randint(0, side - span) for side, span in zip(image.shape[:2], spans, strict=True))
+    part = image[top : top + spans[0], left : left + spans[1]]
+    if rng.random() < 0.5 and config.hflip:
+        part = part[:, ::-1]
+    return _jitter(part, config.colour_jitter, rng) if config.colour_jitter else np.ascontiguousarray(part)
+
+
+def _jitter(image: Image, strength: float, rng: random.Random) -> Image:
+    brightness, contrast, saturation = (1 + rng.uniform(-strength, strength) for _ in range(3))
+    pixels = image.astype(np.float32) * brightness
+    pixels = (pixels - pixels.mean()) * contrast + pixels.mean()
+    grey = pixels.mean(axis=2, keepdims=True)
+    return np.clip((pixels - grey) * saturation + grey, 0, 255).astype(np.uint8)
+
+
+def choose(captions: Sequence[str], config: PretrainConfig, rng: random.Random) -> list[str]:
+    """The captions that a step reads; a crop with fewer repeats its own."""
+    ordered = list(captions) if config.caption_order == "stored" else rng.sample(list(captions), len(captions))
+    return [ordered[index % len(ordered)] for index in range(config.captions_per_crop)]
+
+
+def batches(
+    rows: Iterator[Row], config: PretrainConfig, inputs: Inputs, *, size: int, epoch: int, counts: Counts, skip: int = 0
+) -> Iterator[Batch]:
+    """Training batches from rows that are already in order.
+
+    Every random choice about a crop follows from (seed, epoch, crop_id) alone, so neither the order of the stream
+    nor an interruption changes it. An incomplete last batch is left out.
+
+    Args:
+        rows: Rows of one epoch.
+        config: Augmentation, captions, seed.
+        inputs: What the model takes.
+        size: Crops in a batch.
+        epoch: Number of the pass, from 0.
+        counts: Collects the crops that could not be used.
+        skip: Rows to pass over undecoded: ``Batch.position`` of the last batch that was trained on.
+
+    Yields:
+        Batches of exactly ``size`` crops.
+    """
+    position, kept = skip, []
+    with ThreadPoolExecutor(config.loader_threads) as pool:
+        remaining = islice(rows, skip, None)
+        while taken := list(islice(remaining, size - len(kept))):
+            # Only what still lacks is taken, so the position is known exactly when a batch is full.
+            position += len(taken)
+            for row, sample in zip(taken, pool.map(lambda row: _sample(row, config, inputs, epoch), taken), strict=True):
+                if sample is None:
+                    counts.skip(row.crop_id)
+                else:
+                    kept.append(sample)
+            if len(kept) == size:
+                yield _collate(kept, inputs, position)
+                kept = []
+
+
+def _sample(row: Row, config: PretrainConfig, inputs: Inputs, epoch: int) -> tuple[Image, list[str]] | None:
+    image = decode(row.jpeg)
+    if image is None or not row.captions:
+        return None
+    rng = random.Random(f"{config.seed}/{epoch}/{row.crop_id}")  # noqa: S311 - not for secrets
+    texts = choose(row.captions, config, rng)
+    return fit(augment(image, config.augment, rng), inputs.height, inputs.width), texts
+
+
+def _collate(samples: Sequence[tuple[Image, list[str]]], inputs: Inputs, position: int) -> Batch:
+    images, texts = zip(*samples, strict=True)
+    places: dict[str, int] = {}
+    index = [[places.setdefault(text, len(places)) for text in chosen] for chosen in texts]
+    keys = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True) for text in places]
+    tokens = inputs.tokenize(list(places))
+    return Batch(inputs.pixels(images), tokens, torch.tensor(keys), torch.tensor(index), position)
+
+
+def ahead(items: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
+    """The same items, made by a thread of their own while the consumer works."""
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                _put(ready, item, stop)
+                if stop.is_set():
+                    return
+            _put(ready, None, stop)
+        except BaseException as error:  # noqa: BLE001 - raised again in the consumer
+            _put(ready, error, stop)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _put(ready: "queue.Queue[Batch | BaseException | None]", item: Batch | BaseException | None, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            return ready.put(item, timeout=0.1)
+        except queue.Full:
+            continue
+    return None

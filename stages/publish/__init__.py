@@ -1,0 +1,1 @@
+"""Publish: the manifest of a variant, with bytes, captions, splits and provenance."""

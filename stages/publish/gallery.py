@@ -1,0 +1,68 @@
+"""Choice of a few crops that show what a corpus holds."""
+
+import io
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+# Of each stretch of time so many of the sharpest crops are looked at.
+_CANDIDATES: Final = 8
+
+# Width and height of the picture that tells persons apart: coarse enough that a step or a turn changes little.
+_THUMBNAIL: Final = (4, 8)
+
+
+def choose_rows(rows: pa.Table, count: int) -> pa.Table:
+    """Choose crops spread over time and people, sharp ones first.
+
+    The rows, in order of video and time, are cut into ``count`` stretches; each gives one crop: of its sharpest, the
+    one whose colours are farthest from those chosen before. The same rows always give the same choice.
+
+    Args:
+        rows: Columns crop_id, video_id, pts_s, sharpness and jpeg.
+        count: How many.
+
+    Returns:
+        At most ``count`` of the rows, in order of video and time.
+    """
+    order = rows.select(["video_id", "pts_s", "crop_id"]).append_column("row", pa.array(range(len(rows))))
+    ordered = order.sort_by([(name, "ascending") for name in ("video_id", "pts_s", "crop_id")])["row"].to_numpy()
+    sharpness = np.nan_to_num(np.asarray(rows["sharpness"].to_numpy(), np.float64))
+    chosen: list[int] = []
+    seen: list[npt.NDArray[np.float32]] = []
+    for stretch in np.array_split(ordered, max(1, min(count, len(ordered)))):
+        best = stretch[np.argsort(-sharpness[stretch], kind="stable")][:_CANDIDATES]
+        looks = [_look(rows["jpeg"][int(row)].as_py()) for row in best]
+        if looks:
+            pick = max(range(len(looks)), key=lambda index: _novelty(looks[index], seen))
+            chosen.append(int(best[pick]))
+            seen.append(looks[pick])
+    return rows.take(pa.array(chosen, pa.int64()))
+
+
+def decode(jpeg: bytes) -> npt.NDArray[np.uint8] | None:
+    """RGB uint8 [H, W, 3] of a crop; None when it cannot be decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+    except (UnidentifiedImageError, OSError):
+        return None
+
+
+def _look(jpeg: bytes) -> npt.NDArray[np.float32]:
+    import cv2
+
+    image = decode(jpeg)
+    if image is None:
+        return np.full((_THUMBNAIL[1], _THUMBNAIL[0], 3), np.nan, np.float32)
+    return np.asarray(cv2.resize(image, _THUMBNAIL, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _novelty(look: npt.NDArray[np.float32], seen: list[npt.NDArray[np.float32]]) -> float:
+    """Distance to the nearest of those chosen; -1 for a crop that cannot be read."""
+    if np.isnan(look).any():
+        return -1.0
+    return min((float(np.abs(look - other).mean()) for other in seen if not np.isnan(other).any()), default=0.0)

@@ -1,0 +1,98 @@
+"""Which crops enter a manifest, and why the others do not."""
+
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.errors import UnitError
+from stages.publish.config import PublishConfig
+from stages.publish.splits import SplitPlan, plan_splits
+
+CROP_COLUMNS = ("crop_id", "detection_id", "video_id", "frame_index", "pts_s", "sharpness", "duplicate_of")
+"""Columns of crops that planning reads; the bytes are not among them."""
+
+
+def plan_manifest(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: PublishConfig) -> SplitPlan:
+    """Plan the splits of a variant over all of its crops.
+
+    Args:
+        crops: Every crop of the corpus, at least ``CROP_COLUMNS``.
+        captions: The variant's captions, at least crop_id and captions.
+        videos: Every video, at least video_id and license.
+        config: Selection and splits.
+
+    Raises:
+        UnitError: Two detections share one crop_id, or a crop stands in ``crops`` twice.
+    """
+    require_unique(crops)
+    taken = crops.filter(pc.is_null(reasons(crops, captions, videos, config)))
+    return plan_splits(
+        taken["video_id"].combine_chunks(), taken["pts_s"].to_numpy(), taken["frame_index"].to_numpy(), config
+    )
+
+
+def reasons(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: PublishConfig) -> pa.Array:
+    """First reason why each crop stays out of the manifest, whatever its split.
+
+    Returns:
+        Strings [N]: duplicate, sharpness, licence or caption; null for crops that go in.
+    """
+    licence = look_up(videos, "video_id", crops["video_id"], "license")
+    accepted = pa.array(config.licences or (), pa.string())
+    sharp = pc.fill_null(pc.greater_equal(crops["sharpness"], config.min_sharpness), config.min_sharpness == 0)
+    rules = {
+        "duplicate": pc.and_(pc.is_valid(crops["duplicate_of"]), not config.keep_duplicates),
+        "sharpness": pc.invert(sharp),
+        "licence": pc.and_(pc.invert(pc.is_in(licence, value_set=accepted)), config.licences is not None),
+        "caption": pc.and_(pc.invert(_has_caption(crops, captions)), config.require_caption),
+    }
+    conditions = pc.make_struct(*rules.values(), field_names=list(rules))
+    chosen = pc.case_when(conditions, *(pa.scalar(rule) for rule in rules), pa.scalar(None, pa.string()))
+    return chosen.combine_chunks() if isinstance(chosen, pa.ChunkedArray) else chosen
+
+
+def left_out(
+    crops: pa.Table, captions: pa.Table, videos: pa.Table, split_of: SplitPlan, config: PublishConfig
+) -> dict[str, int]:
+    """How many crops stay out of the manifest, by reason; ``guard`` are those that stand in no split."""
+    why = reasons(crops, captions, videos, config)
+    between = pc.and_(pc.is_null(why), pc.is_null(splits_of(crops, split_of)))
+    counts = Counter(reason for reason in pc.if_else(between, "guard", why).to_pylist() if reason is not None)
+    return dict(sorted(counts.items()))
+
+
+def splits_of(crops: pa.Table, split_of: SplitPlan) -> pa.Array:
+    """Split of each crop by the plan."""
+    times, frames = (crops[name].to_numpy() for name in ("pts_s", "frame_index"))
+    return split_of(crops["video_id"].combine_chunks(), times, frames)
+
+
+def require_unique(crops: pa.Table) -> None:
+    """Refuse crops of which two have one crop_id.
+
+    Raises:
+        UnitError: Names the crop_id and both detections.
+    """
+    counts = pc.value_counts(crops["crop_id"])
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if not len(repeated):
+        return
+    crop_id = repeated.field("values")[0].as_py()
+    first, second, *_ = crops.filter(pc.equal(crops["crop_id"], crop_id))["detection_id"].to_pylist()
+    if first == second:
+        raise UnitError(f"detection {first} was cropped twice: crop_id {crop_id}", kind="crop_twice")
+    raise UnitError(
+        f"crop_id {crop_id} stands for two detections, {first} and {second}; leave one of their videos out",
+        kind="crop_id_collision",
+    )
+
+
+def look_up(table: pa.Table, key: str, values: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
+    """Column of a table, in the order of ``values`` of its key; null where the table has no such row."""
+    return table[column].take(pc.index_in(values, value_set=table[key].combine_chunks()))
+
+
+def _has_caption(crops: pa.Table, captions: pa.Table) -> pa.ChunkedArray:
+    sentences = look_up(captions, "crop_id", crops["crop_id"], "captions")
+    return pc.fill_null(pc.greater(pc.list_value_length(sentences), 0), fill_value=False)

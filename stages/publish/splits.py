@@ -1,0 +1,89 @@
+"""Train, val and test: by video, or by stretches of time where a corpus has one video."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.publish.by_time import ByTime, Numbers, plan_by_time
+from stages.publish.config import SPLITS, PublishConfig
+
+
+@dataclass(frozen=True)
+class ByVideo:
+    """Split plan of a corpus of several videos: each stands in one split."""
+
+    split_of: Mapping[str, str]
+    statement: str
+    """How the corpus was split, for a person to read."""
+
+    def __call__(self, video_id: pa.Array, pts_s: Numbers, frame_index: Numbers) -> pa.Array:  # noqa: ARG002
+        """Split of every crop; null where its video is unknown to the plan. Arguments as ``plan_splits`` takes them."""
+        known = pa.array(list(self.split_of), pa.string())
+        splits = pa.array(list(self.split_of.values()), pa.string())
+        return splits.take(pc.index_in(video_id, value_set=known))
+
+
+SplitPlan = ByVideo | ByTime
+"""Called with the columns video_id, pts_s and frame_index of some crops, gives their splits."""
+
+
+def plan_splits(video_id: pa.Array, pts_s: Numbers, frame_index: Numbers, config: PublishConfig) -> SplitPlan:
+    """Plan the splits of a corpus.
+
+    Args:
+        video_id: Strings [N], one for each crop that the manifest may hold.
+        pts_s: Presentation times, float64 [N], seconds.
+        frame_index: Frame numbers, int64 [N].
+        config: Shares, seed, and how one video is cut.
+
+    Returns:
+        A plan to call with the columns of any of those crops, in any order; its ``statement`` says what was done.
+    """
+    counts = {item["values"]: item["counts"] for item in pc.value_counts(video_id).to_pylist()}
+    shares = {str(split): config.splits[split] for split in SPLITS if split in config.splits}
+    if len(counts) == 1 and len(shares) > 1:
+        return plan_by_time(next(iter(counts)), pts_s, frame_index, shares, config)
+    split_of = assign_splits(list(counts.items()), shares, config.split_seed)
+    return ByVideo(split_of, _tell(counts, split_of, list(shares)))
+
+
+def assign_splits(videos: Sequence[tuple[str, int]], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Deal videos to splits, so that the splits' crops come close to their shares.
+
+    Large videos go first, each to the split that lacks the most crops. The last videos are kept for splits that
+    would otherwise end empty.
+
+    Args:
+        videos: (video_id, crops), their order does not matter. Videos without crops are not dealt.
+        shares: Share of the crops by split, summing to 1; ties go to the split named first.
+        seed: Orders videos of about the same size.
+
+    Returns:
+        Split by video_id. With fewer videos than splits, those with the smallest shares stay empty.
+    """
+    dealt = sorted((item for item in videos if item[1] > 0), key=lambda item: _rank(item[0], item[1], seed))
+    lacking = {split: share * sum(crops for _, crops in dealt) for split, share in shares.items()}
+    empty = list(shares)
+    result: dict[str, str] = {}
+    for left, (video, crops) in zip(range(len(dealt), 0, -1), dealt, strict=True):
+        split = max(empty if len(empty) >= left else shares, key=lambda name: lacking[name])
+        lacking[split] -= crops
+        empty = [name for name in empty if name != split]
+        result[video] = split
+    return result
+
+
+def _rank(video: str, crops: int, seed: int) -> tuple[int, str]:
+    # Within a factor of two the seed decides: by exact size, it would have no say at all.
+    return -crops.bit_length(), hashlib.sha256(f"{seed}/{video}".encode()).hexdigest()
+
+
+def _tell(counts: Mapping[str, int], split_of: Mapping[str, str], splits: Sequence[str]) -> str:
+    members = {split: [counts[video] for video, where in split_of.items() if where == split] for split in splits}
+    parts = [f"{split} {sum(crops)} crops of {len(crops)}" for split, crops in members.items() if crops]
+    empty = [split for split, crops in members.items() if not crops]
+    shortage = f"; {' and '.join(empty)} empty, as there are {len(counts)} videos" if empty else ""
+    return f"split by video: {', '.join(parts) or 'no crops'}{' videos' if parts else ''}{shortage}"

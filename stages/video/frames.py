@@ -1,0 +1,207 @@
+"""Frames by their index, the same ones whatever piece of the video is asked for.
+
+A frame's index is the rank of its pts among the packets' (``stages.video.probe``). Counting what a decoder gives
+would break after a seek (leading pictures of an open group), at a damaged frame and with hidden frames; ranks do not.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.errors import UnitError
+from stages.video.facts import VideoFacts
+from stages.video.limits import VideoLimits
+from stages.video.media import open_video, stamp
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+Image = npt.NDArray[np.uint8]
+
+# Passing over fewer frames than this by a seek costs more than it saves.
+_WORTH_A_SEEK = 12
+
+# How many key frames back to look for one that decodes by itself (gradual refresh has none but the first).
+_LOOK_BACK = 3
+
+# Far enough before the first key frame for any demuxer to land at the start of the file.
+_BEFORE_ALL_S = 3600
+
+
+def read_frames(
+    file: BinaryIO,
+    facts: VideoFacts,
+    start: int,
+    stop: int,
+    wanted: Sequence[int],
+    *,
+    threads: int = 1,
+    limits: VideoLimits | None = None,
+) -> Iterator[tuple[int, float, Image]]:
+    """Decode the wanted frames of a stretch of a video.
+
+    A frame that cannot be decoded is passed over; the others keep their index.
+
+    Args:
+        file: Seekable binary file with the video that ``facts`` describes.
+        facts: What ``probe`` told of it.
+        start: First frame index of the stretch.
+        stop: Frame index past the stretch.
+        wanted: Frame indices, rising, inside the stretch.
+        threads: Threads of the decoder.
+        limits: Bounds on the pictures.
+
+    Yields:
+        Frame index, pts in seconds, and the picture: uint8 [H, W, 3], BGR, rotation applied.
+
+    Raises:
+        UnitError: Not one of the wanted frames can be decoded.
+        ValueError: ``wanted`` does not rise, or leaves the stretch.
+    """
+    import av
+
+    if any(b <= a for a, b in pairwise(wanted)) or not all(start <= i < stop for i in wanted):
+        raise ValueError(f"wanted frames must rise and lie in [{start}, {stop}), not {list(wanted)}")
+    found = 0
+    max_pixels = (limits or VideoLimits()).max_pixels
+    try:
+        if wanted:
+            with open_video(file, max_pixels, threads) as (container, stream):
+                for run in _runs(facts, wanted):
+                    for index, frame in _read_run(container, stream, facts, run):
+                        found += 1
+                        yield index, float((stamp(frame) or 0) * facts.time_base), _picture(frame, facts.rotation)
+    except av.FFmpegError as error:
+        raise UnitError(f"the video cannot be read any more ({error.strerror})", kind="damaged") from error
+    if wanted and not found:
+        text = f"none of the {len(wanted)} frames wanted between {start} and {stop} can be decoded"
+        raise UnitError(text, kind="damaged")
+
+
+def _picture(frame: "av.VideoFrame", rotation: int) -> Image:
+    image: Image = frame.to_ndarray(format="bgr24", threads=1)
+    return np.ascontiguousarray(np.rot90(image, -rotation // 90)) if rotation else image
+
+
+def _key_of(facts: VideoFacts, index: int) -> int:
+    """Position, among the key frames, of the last one at or before a frame."""
+    return max(bisect_right(facts.key_frames, index, key=lambda key: key[0]) - 1, 0)
+
+
+def _runs(facts: VideoFacts, wanted: Sequence[int]) -> Iterator[list[int]]:
+    """Cut ``wanted`` where a seek to the next key frame passes over enough frames."""
+    run: list[int] = []
+    for index in wanted:
+        if run and facts.key_frames[_key_of(facts, index)][0] - run[-1] >= _WORTH_A_SEEK:
+            yield run
+            run = []
+        run.append(index)
+    if run:
+        yield run
+
+
+def _read_run(
+    container: "InputContainer", stream: "VideoStream", facts: VideoFacts, run: list[int]
+) -> Iterator[tuple[int, "av.VideoFrame"]]:
+    """Decode from a key frame to the last frame of the run.
+
+    A key frame that does not come out itself (damaged, or the start of a gradual refresh) leaves the frames after it
+    to chance; decoding then starts one key frame earlier, so that every stretch sees the pictures of a single pass.
+    """
+    nearest = _key_of(facts, run[0])
+    decoded: Iterator[tuple[int, av.VideoFrame]] = iter(())
+    for position in range(nearest, max(nearest - _LOOK_BACK, 0) - 1, -1):
+        decoded = _decode_from(container, stream, facts, position)
+        first = next(decoded, None)
+        if first is not None:
+            decoded = chain([first], decoded)
+            if first[0] == facts.key_frames[position][0]:
+                break
+    targets = set(run)
+    for index, frame in decoded:
+        if index in targets:
+            yield index, frame
+        if index >= run[-1]:
+            break
+
+
+def _decode_from(
+    container: "InputContainer", stream: "VideoStream", facts: VideoFacts, position: int
+) -> Iterator[tuple[int, "av.VideoFrame"]]:
+    """All frames from a key frame on, each with its index, in order of presentation."""
+    key_index, key_pts = facts.key_frames[position]
+    seen: list[int] = []
+    last = key_index - 1
+    for packet in _packets_from(container, stream, facts, position):
+        time = stamp(packet)
+        if time is not None and packet.size and time >= key_pts and not packet.is_discard:
+            insort(seen, time)
+        for frame in _decode(packet):
+            shown = stamp(frame)
+            # What the decoder paints over damage depends on what it saw before; such a picture is no evidence.
+            if shown is None or shown < key_pts or frame.is_corrupt:
+                continue
+            index = key_index + bisect_left(seen, shown)
+            if index > last:
+                last = index
+                yield index, frame
+
+
+def _decode(packet: "av.Packet") -> "list[av.VideoFrame]":
+    """Frames that the packet completes; none where it is damaged."""
+    import av
+
+    try:
+        return packet.decode()  # type: ignore[no-any-return]
+    except av.FFmpegError:
+        return []
+
+
+def _packets_from(
+    container: "InputContainer", stream: "VideoStream", facts: VideoFacts, position: int
+) -> Iterable["av.Packet"]:
+    """Packets from a key frame on.
+
+    Demuxers seek by decoding time or by position, and may land past the key frame; then an earlier one is aimed at,
+    and in the end a time before the first.
+    """
+    key_pts = facts.key_frames[position][1]
+    aims = [facts.key_frames[earlier][1] for earlier in (position, position - 1, position - 3) if earlier >= 0]
+    for aim in [*aims, facts.key_frames[0][1] - round(_BEFORE_ALL_S / facts.time_base)]:
+        if not _seek(container, stream, aim):
+            continue
+        packets = _demux(container, stream)
+        for packet in packets:
+            if packet.is_keyframe and (stamp(packet) or 0) >= key_pts:
+                break
+        else:
+            continue
+        if stamp(packet) == key_pts:
+            return chain([packet], packets)
+    return ()
+
+
+def _seek(container: "InputContainer", stream: "VideoStream", pts: int) -> bool:
+    import av
+
+    try:
+        container.seek(pts, stream=stream)
+    except av.FFmpegError:
+        return False
+    return True
+
+
+def _demux(container: "InputContainer", stream: "VideoStream") -> Iterator["av.Packet"]:
+    """Packets of the stream; a demuxer that gives up ends them, as it ended the probe's count."""
+    import av
+
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError:
+        return

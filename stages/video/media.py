@@ -1,0 +1,69 @@
+"""Opening untrusted media: known containers only, no second file or address, bounded pictures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from stages.errors import UnitError
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# Playlists (HLS, DASH, concat) are left out on purpose: they make FFmpeg open what their text names, be it a local
+# file or an address of the inner network. Audio formats are in, so that "audio only" can be told from "no media".
+_CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,rm,ivf,dv,mp3,wav,flac,aac"
+
+# Each refill of FFmpeg's buffer is one ranged request where the media lies in an object store.
+_BUFFER_BYTES = 1 << 20
+
+
+def media_options(max_pixels: int) -> dict[str, str]:
+    """Options for FFmpeg's demuxer, also handed to the decoders that it opens to look into the streams."""
+    return {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none", "max_pixels": str(max_pixels)}
+
+
+@contextmanager
+def open_video(file: BinaryIO, max_pixels: int, threads: int = 1) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+    """Open ``file`` at its start and pick its video stream.
+
+    Args:
+        file: Seekable binary file; it stays open.
+        max_pixels: Larger pictures are refused by the decoder before memory is taken for them.
+        threads: Threads of the decoder.
+
+    Raises:
+        UnitError: The file holds no video stream that can be decoded here.
+        av.FFmpegError: FFmpeg does not recognise the file.
+    """
+    import av
+
+    file.seek(0)
+    options = media_options(max_pixels)
+    with av.open(file, options=options, buffer_size=_BUFFER_BYTES, metadata_errors="replace") as container:
+        stream = _video_stream(container)
+        context = stream.codec_context
+        context.options = {"max_pixels": str(max_pixels)}
+        context.thread_count, context.thread_type = threads, "AUTO"
+        yield container, stream
+
+
+def _video_stream(container: "InputContainer") -> "VideoStream":
+    """The first video stream that is no cover picture."""
+    import av
+
+    covers = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
+    if not streams:
+        kinds = " and ".join(sorted({stream.type for stream in container.streams}))
+        raise UnitError(f"the file has no video, only {kinds or 'no'} streams", kind="no_video_stream")
+    if streams[0].codec_context is None:
+        raise UnitError("the video's codec is unknown to this build of FFmpeg", kind="unsupported_codec")
+    return streams[0]
+
+
+def stamp(timed: "av.Packet | av.VideoFrame") -> int | None:
+    """Presentation time in ticks; the decoding time stands in where a stream carries no other."""
+    pts: int | None = timed.pts if timed.pts is not None else timed.dts
+    return pts
