@@ -24,7 +24,7 @@ PORT = 8642
 
 NEXT = """\
 Try next:
-  reidforge sql {corpus} "SELECT value, count(*) FROM attributes WHERE attribute = 'upper_colour' GROUP BY ALL ORDER BY 2 DESC"
+  reidforge sql {corpus} "SELECT value, count(*) FROM attributes WHERE attribute = 'upper_colour' GROUP BY ALL"
   reidforge sql {corpus} "SELECT drop_reason, count(*) FROM detections GROUP BY ALL"
   reidforge plan {recipe} --set caption.seed=7      what another variant of the captions would redo
   make demo ARGS="--set caption.seed=7"             and do it
@@ -41,9 +41,14 @@ def main() -> int:
     """Run the demo; returns the exit code."""
     began = time.monotonic()
     try:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), functools.partial(_Quiet, directory=ROOT / "demo"))
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", PORT), functools.partial(_Quiet, directory=ROOT / "demo")
+        )
     except OSError as error:
-        print(f"demo: port {PORT} on this machine is taken ({error.strerror}); free it and run the demo again", file=sys.stderr)
+        print(
+            f"demo: port {PORT} on this machine is taken ({error.strerror}); free it and run the demo again",
+            file=sys.stderr,
+        )
         return 2
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = execute(["run", RECIPE, *sys.argv[1:]])

@@ -27,15 +27,15 @@ TABLE_ROWS: Final = 500
 _BATCH: Final = 1024
 
 
-def render(connection: duckdb.DuckDBPyConnection, fmt: Format) -> Iterator[str]:
-    """Text of the result that a connection has just produced, piece by piece.
+def render(result: duckdb.DuckDBPyRelation, fmt: Format) -> Iterator[str]:
+    """Text of a query's result, piece by piece.
 
     ``table`` shows the first ``TABLE_ROWS`` rows and says so when there are more; bytes are shown as their number.
     ``csv`` follows RFC 4180, null being the empty field. ``json`` is one array of objects. In both, bytes are base64
     and times ISO 8601.
     """
     # Through Arrow: DuckDB's own conversion of times to Python needs a package that nothing else here does.
-    reader = connection.to_arrow_reader(_BATCH)
+    reader = result.to_arrow_reader(_BATCH)
     names = reader.schema.names
     batches = (list(zip(*(column.to_pylist() for column in batch.columns), strict=True)) for batch in reader)
     if fmt == "table":
@@ -56,7 +56,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _table(names: Sequence[str], rows: Rows, *, more: bool) -> str:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for position, name in enumerate(names):
         numeric = all(isinstance(row[position], int | float | Decimal | None) for row in rows)
         # Long sentences fold, numbers and identifiers do not.

@@ -86,14 +86,14 @@ def sql(corpus: Corpus, query: str, fmt: Format = "table") -> Iterator[str]:
     connection = _open()
     try:
         _lock(connection, _define(connection, corpus))
-        connection.execute(query)
+        result = connection.sql(query)
     except duckdb.Error as error:
         close(connection)
         raise _refused(error) from error
     except UserError:
         close(connection)
         raise
-    return _pieces(connection, fmt)
+    return _pieces(connection, result, fmt)
 
 
 def _open() -> duckdb.DuckDBPyConnection:
@@ -167,17 +167,18 @@ def _writes(query: str) -> list[str]:
     return sorted({word.upper() for word in re.findall("(?i)copy|insert|update|delete|merge|truncate", query)})
 
 
-def _pieces(connection: duckdb.DuckDBPyConnection, fmt: Format) -> Iterator[str]:
+def _pieces(connection: duckdb.DuckDBPyConnection, result: duckdb.DuckDBPyRelation, fmt: Format) -> Iterator[str]:
     try:
-        yield from render(connection, fmt)
-    except duckdb.Error as error:
+        yield from render(result, fmt)
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise _refused(error) from error
     finally:
         close(connection)
 
 
-def _refused(error: duckdb.Error) -> UserError:
-    return UserError(f"{one_line(error)}. {_views()}")
+def _refused(error: Exception) -> UserError:
+    text = one_line(error)
+    return UserError(f"{text}{'' if text.endswith(('?', '!')) else '.'} {_views()}")
 
 
 @functools.cache

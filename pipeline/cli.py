@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -103,7 +103,9 @@ def report(
 def sql(
     corpus: CorpusArg,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="One read-only statement over the corpus's views.")],
-    format_: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+    format_: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", "-f", help="How to print it.")
+    ] = "table",
 ) -> None:
     """Ask a corpus in SQL (DuckDB). The views: SHOW TABLES."""
     from pipeline.commands import run_sql

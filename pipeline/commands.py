@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -39,9 +40,7 @@ def run_recipe(
     from pipeline import cluster, rundir
 
     recipe = load_recipe(path, overrides, corpus_uri)
-    stages = select_stages(first, last)
-    for stage in stages:
-        stage.check(recipe)
+    stages = _checked(recipe, first, last)
     console = _console()
     corpus = Corpus(recipe.corpus)
     if _nothing_to_do(corpus, recipe, stages, retry=retry):
@@ -61,20 +60,24 @@ def run_recipe(
     _judge(recipe, summaries)
 
 
-def show_plan(path: Path, overrides: Sequence[str], corpus_uri: str | None, first: str | None, last: str | None) -> None:
+def show_plan(
+    path: Path, overrides: Sequence[str], corpus_uri: str | None, first: str | None, last: str | None
+) -> None:
     """Print what a run would do, stage by stage."""
     recipe = load_recipe(path, overrides, corpus_uri)
     corpus = Corpus(recipe.corpus)
     table = Table("stage", "unit", "units", "done", "to do", "why", box=None, header_style="bold", pad_edge=False)
     waiting: list[str] = []
-    for stage in select_stages(first, last):
+    for stage in _checked(recipe, first, last):
         plan = plan_stage(corpus, recipe, stage)
         counts = plan.counts()
         todo = plan.todo().num_rows
         why = [f"{count} {reason}" for reason, count in counts.items() if reason != "done"]
         why += [f"{plan.retired.num_rows} no longer wanted"] if plan.retired.num_rows else []
         why += [f"and what {waiting[-1]} adds or changes"] if waiting else []
-        table.add_row(stage.name, stage.unit, str(plan.wanted.num_rows), str(counts.get("done", 0)), str(todo), ", ".join(why))
+        table.add_row(
+            stage.name, stage.unit, str(plan.wanted.num_rows), str(counts.get("done", 0)), str(todo), ", ".join(why)
+        )
         if todo or plan.retired.num_rows:
             waiting.append(stage.name)
     console = _console()
@@ -114,7 +117,9 @@ def show_status(uri: str) -> None:
     console.print(table)
     reasons = query(_REASONS, latest=pa.concat_tables(latest.values())).to_pylist()
     for row in reasons:
-        console.print(f"\n[bold]{row['stage']}[/]: {row['units']} unit(s) {row['error_type']}, such as {row['example']}")
+        console.print(
+            f"\n[bold]{row['stage']}[/]: {row['units']} unit(s) {row['error_type']}, such as {row['example']}"
+        )
         console.print(f"  {row['message']}", markup=False)
 
 
@@ -130,14 +135,12 @@ def show_report(uri: str, variant: str | None, sheet: Path | None) -> None:
         console.print(f"contact sheet: {sheet}")
 
 
-def run_sql(uri: str, statement: str, fmt: str) -> None:
-    """Print the answer to one read-only statement."""
+def run_sql(uri: str, statement: str, fmt: Literal["table", "csv", "json"]) -> None:
+    """Print the answer to one read-only statement; nothing else belongs on stdout."""
     from pipeline import catalog
 
-    if fmt not in ("table", "csv", "json"):
-        raise UserError(f"--format {fmt!r}: accepted are table, csv, json")
     for part in catalog.sql(_existing(uri), statement, fmt):
-        print(part, end="")  # noqa: T201 - the answer, and nothing else, belongs on stdout
+        print(part, end="")
 
 
 def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:
@@ -154,6 +157,13 @@ def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:
         console.print(f"  {corpus.relative(info.path)}  {info.size / 1e6:.2f} MB", highlight=False)
     verb = "would be removed" if dry_run else "removed"
     console.print(f"{len(found)} file(s), {sum(info.size for info in found) / 1e6:.2f} MB {verb}.")
+
+
+def _checked(recipe: Recipe, first: str | None, last: str | None) -> list[Stage]:
+    stages = select_stages(first, last)
+    for stage in stages:
+        stage.check(recipe)
+    return stages
 
 
 def _existing(uri: str) -> Corpus:
@@ -209,5 +219,3 @@ def _handler(console: Console) -> logging.Handler:
     plain = logging.StreamHandler()
     plain.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     return plain
-
-

@@ -169,5 +169,7 @@ def _resolve_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         filesystem, root = fsspec.core.url_to_fs(uri)
     except (ImportError, ValueError) as error:
-        raise UserError(f"corpus {uri!r} cannot be opened: {error}. Give a folder, or a URI such as s3://bucket/prefix") from error
+        raise UserError(
+            f"corpus {uri!r} cannot be opened: {error}. Give a folder, or a URI such as s3://bucket/prefix"
+        ) from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), root

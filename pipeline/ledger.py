@@ -8,7 +8,7 @@ import datetime as dt
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
@@ -98,7 +98,7 @@ class LedgerWriter:
         self.recent: list[str] = []
         self.flushed_at = time.monotonic()
 
-    def __enter__(self) -> "LedgerWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,7 +21,7 @@ class StageProgress(Protocol):
         """Some units have ended; the note sums up how."""
         ...
 
-    def __enter__(self) -> "StageProgress": ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -32,7 +32,12 @@ class BarProgress:
     """A live bar."""
 
     def __init__(self, console: Console, stage: str, unit: str, total: int) -> None:
-        columns = (TextColumn("  {task.description:9}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("  {task.description:9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self.bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True)
         self.task = self.bar.add_task(stage, total=total, note=f"{unit}s")
 
@@ -40,7 +45,7 @@ class BarProgress:
         """Move the bar."""
         self.bar.update(self.task, advance=units, note=note)
 
-    def __enter__(self) -> "BarProgress":
+    def __enter__(self) -> Self:
         self.bar.start()
         return self
 
@@ -63,9 +68,11 @@ class LineProgress:
         if now - self.said > LINE_SECONDS and self.done < self.total:
             self.said = now
             left = (now - self.began) / self.done * (self.total - self.done)
-            log.info("%s: %d of %d %ss (%s), about %.0f s left", self.stage, self.done, self.total, self.unit, note, left)
+            log.info(
+                "%s: %d of %d %ss (%s), about %.0f s left", self.stage, self.done, self.total, self.unit, note, left
+            )
 
-    def __enter__(self) -> "LineProgress":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...

@@ -45,7 +45,9 @@ def recorded(corpus: Corpus, recipe: Recipe, stages: Sequence[Stage], run_id: st
         finally:
             logging.getLogger("reidforge").removeHandler(handler)
             handler.close()
-            corpus.put(f"{folder}/statistics.json", json.dumps([_statistics(item) for item in summaries], indent=1).encode())
+            corpus.put(
+                f"{folder}/statistics.json", json.dumps([_statistics(item) for item in summaries], indent=1).encode()
+            )
             corpus.put(f"{folder}/log.txt", log_file.read_bytes())
 
 

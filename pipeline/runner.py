@@ -12,12 +12,13 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline.corpus import Corpus
+from pipeline.errors import RunFailed
 from pipeline.flow.stage import Job, Stage
 from pipeline.ledger import Ledger, LedgerWriter
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import stage_progress
 from pipeline.recipe import Recipe
-from pipeline.units import LOST
+from pipeline.units import LOST, SETUP
 
 log = logging.getLogger("reidforge")
 
@@ -98,9 +99,8 @@ def _run_passes(run: Run, stage: Stage, plan: Plan, ledger: LedgerWriter, summar
     attempts = {} if run.retry else dict(plan.attempts)
     todo = plan.todo(retry=run.retry)
     while todo.num_rows:
-        job = Job(
-            corpus=run.corpus, recipe=run.recipe, fingerprint=plan.fingerprint, scope=plan.scope, todo=todo
-        )
+        log.info("%s: %d of %d %ss to do", stage.name, todo.num_rows, plan.wanted.num_rows, stage.unit)
+        job = Job(corpus=run.corpus, recipe=run.recipe, fingerprint=plan.fingerprint, scope=plan.scope, todo=todo)
         counts: Counter[str] = Counter()
         again: list[str] = []
         with stage_progress(run.console, stage.name, stage.unit, todo.num_rows) as progress:
@@ -124,6 +124,8 @@ def _outcomes(stage: Stage, job: Job) -> Iterator[dict[str, Any]]:
     waiting = dict(zip(job.todo["unit_id"].to_pylist(), job.todo["inputs"].to_pylist(), strict=True))
     for block in stage.execute(job):
         for outcome in block.to_pylist():
+            if outcome["error_type"] == SETUP:
+                raise RunFailed(f"{stage.name} cannot start: {outcome['error_message']}")
             if waiting.pop(outcome["unit_id"], None) is not None:
                 yield outcome
     for unit, inputs in waiting.items():

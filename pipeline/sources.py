@@ -130,8 +130,8 @@ def _define_ledger(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
         connection.register("rows_to_copy", rows)
         connection.execute(f"CREATE TABLE source.{name} AS FROM rows_to_copy")
         connection.unregister("rows_to_copy")
-    rows: list[dict[str, Any]] = live.to_pylist()
-    return rows
+    pairs: list[dict[str, Any]] = live.to_pylist()
+    return pairs
 
 
 def _select(source: Source, rows: list[dict[str, Any]], corpus: Corpus) -> str:

@@ -5,6 +5,7 @@ IPC bytes. A step that fails turns its unit into a failed row that the later ope
 bad unit costs nobody else anything.
 """
 
+import functools
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -45,6 +46,9 @@ OUTCOME = pa.schema(
 )
 
 
+# Kind of the error when what a step needs cannot be loaded: no unit's fault, and no unit can be done.
+SETUP = "setup"
+
 # Outcome of a unit whose worker died with it: the pass that sent it out never hears of it again.
 LOST: Row = {
     "status": "failed",
@@ -74,12 +78,19 @@ class StepActor:
     """Runs a step that needs something loaded first: a model, a bank of text features."""
 
     def __init__(self, make_step: Callable[[], Step], fields: pa.Schema) -> None:
-        self.step = make_step()
         self.fields = fields
+        try:
+            self.step = make_step()
+        except Exception as error:  # noqa: BLE001 - raised here, Ray would restart the actor for ever
+            self.step = functools.partial(_refuse, str(error) or type(error).__name__)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Run the step over each unit of the block."""
         return run_step(block, self.step, self.fields)
+
+
+def _refuse(message: str, _: Row) -> Row:
+    raise UnitError(message, kind=SETUP)
 
 
 def result(tables: Mapping[str, pa.Table], reason: str) -> Row:
@@ -114,7 +125,7 @@ def start(todo: pa.Table, scope: str) -> Iterable[pa.Table]:
     """Planned units as one-row blocks, ready for the first operator."""
     missing = [field for field in HEAD if field.name not in todo.column_names]
     for row in todo.to_pylist():
-        head = dict.fromkeys((field.name for field in missing)) | {"scope": scope, "seconds": 0.0}
+        head = dict.fromkeys(field.name for field in missing) | {"scope": scope, "seconds": 0.0}
         yield pa.Table.from_pylist([head | row], schema=pa.schema([*missing, *todo.schema]))
 
 

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 os.environ.update(
-    YOLO_OFFLINE="1", YOLO_AUTOINSTALL="0", HF_HUB_OFFLINE="1", RAY_USAGE_STATS_ENABLED="0", TOKENIZERS_PARALLELISM="false"
+    YOLO_OFFLINE="1",
+    YOLO_AUTOINSTALL="0",
+    HF_HUB_OFFLINE="1",
+    RAY_USAGE_STATS_ENABLED="0",
+    TOKENIZERS_PARALLELISM="false",
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.corpus import Corpus
+from pipeline.errors import UserError
 from pipeline.flow import embed
 from pipeline.flow.stage import Job, Stage
 from pipeline.flow.stream import Operator, stream
@@ -62,6 +63,16 @@ def _make_caption(corpus: Corpus, recipe: Recipe, features: Any) -> Step:
     return caption
 
 
+def _check(recipe: Recipe) -> None:
+    from stages.caption.bank import load_bank
+    from stages.caption.problems import BankError
+
+    try:
+        load_bank(recipe.caption.bank)
+    except BankError as error:
+        raise UserError(f"caption.bank: {error}") from error
+
+
 def _identity(recipe: Recipe) -> dict[str, Any]:
     from stages.caption.bank import load_bank
 
@@ -75,5 +86,6 @@ STAGE = Stage(
     identity=_identity,
     wanted=_wanted,
     execute=_execute,
+    check=_check,
     scope=lambda recipe: recipe.caption.variant,
 )

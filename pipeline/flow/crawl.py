@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.corpus import Corpus, digest
+from pipeline.errors import UserError
 from pipeline.flow.discover import LISTINGS
 from pipeline.flow.discover import STAGE as DISCOVER
 from pipeline.flow.stage import Job, Stage, units
@@ -50,8 +51,8 @@ def drop_media(corpus: Corpus, recipe: Recipe) -> None:
     """Remove the media of videos whose every chunk is settled, where the recipe does not keep media."""
     if recipe.crawl.keep_media:
         return
-    from pipeline.runner import plan_stage
     from pipeline.flow.detect import STAGE as DETECT
+    from pipeline.runner import plan_stage
 
     open_videos = set(plan_stage(corpus, recipe, DETECT).todo()["media_path"].to_pylist())
     for path in live_media(corpus) - open_videos:
@@ -101,6 +102,13 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     return recipe.crawl.identity()
 
 
+def _check(recipe: Recipe) -> None:
+    try:
+        list(given_urls(recipe.crawl))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 STAGE = Stage(
     name="crawl",
     unit="video",
@@ -108,6 +116,7 @@ STAGE = Stage(
     identity=_identity,
     wanted=_wanted,
     execute=_execute,
+    check=_check,
     # A list that grows by the week is shortened by hand; what was crawled from its old lines stays.
     retires=False,
 )

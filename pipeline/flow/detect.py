@@ -72,8 +72,12 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     actors, cpus, gpus = actors_for(config.actors, config.threads)
     operators = [
         # Twice as many decoders as models: a unit is ready when a model is, and few more wait in memory.
-        Operator(make_step=functools.partial(_make_decode, job.corpus, config), fields=_DECODED, cpus=0.5, tasks=2 * actors),
-        Operator(make_step=functools.partial(_make_detect, config), fields=_DETECTED, cpus=cpus, gpus=gpus, actors=actors),
+        Operator(
+            make_step=functools.partial(_make_decode, job.corpus, config), fields=_DECODED, cpus=0.5, tasks=2 * actors
+        ),
+        Operator(
+            make_step=functools.partial(_make_detect, config), fields=_DETECTED, cpus=cpus, gpus=gpus, actors=actors
+        ),
         Operator(make_step=functools.partial(_make_cut, config), fields=RESULT, cpus=0.25, tasks=2 * actors),
     ]
     return stream(job, operators, config.units_per_file)
@@ -122,9 +126,7 @@ def _make_cut(config: DetectConfig) -> Step:
     def cut(row: Row) -> Row:
         frames = list(zip(row["index"], row["pts_s"], _images(row), strict=True))
         boxes = [np.asarray(found, np.float32).reshape(-1, 5) for found in row["boxes"]]
-        detections, crops = detect_chunk(
-            frames, boxes, video_id=row["video_id"], unit_id=row["unit_id"], config=config
-        )
+        detections, crops = detect_chunk(frames, boxes, video_id=row["video_id"], unit_id=row["unit_id"], config=config)
         reason = "no person was found" if not detections.num_rows else "no person passed the rules"
         return result({DETECTIONS: detections, CROPS: crops}, reason)
 
@@ -138,6 +140,11 @@ def _images(row: Row) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def _check(recipe: Recipe) -> None:
     config = recipe.detect
     found = weights_digest(config.model)
+    if found == config.model and "/" in config.model and "://" not in config.model:
+        raise UserError(
+            f"detect.model {config.model}: no such file. Give the path of YOLO weights, such as models/yolo26n.pt, "
+            "or a bare name like yolo26m.pt, which ultralytics fetches where its hub answers"
+        )
     if config.model_sha256 and found not in (config.model, config.model_sha256):
         raise UserError(
             f"detect.model {config.model}: its SHA-256 is {found}, detect.model_sha256 says {config.model_sha256}. "

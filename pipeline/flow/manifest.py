@@ -67,9 +67,7 @@ def _row_groups(corpus: Corpus, path: str) -> int:
         return int(pq.read_metadata(file).num_row_groups)
 
 
-def _read_group(
-    corpus: Corpus, path: str, group: int, split: str, columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
+def _read_group(corpus: Corpus, path: str, group: int, split: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     with corpus.open(path) as file:
         batches = pq.ParquetFile(file).iter_batches(BATCH_ROWS, row_groups=[group], columns=[*columns, "split"])
         for batch in batches:

@@ -3,6 +3,7 @@
 import logging
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.flow.tables import live_files
 from pipeline.flow.weights import weights_digest
 from pipeline.recipe import Recipe
 from pipeline.units import LOST, OUTCOME, Row
+from stages.errors import UnitError
 
 FOLDER = "checkpoints"
 
@@ -59,19 +61,19 @@ def _execute(job: Job) -> Iterator[pa.Table]:
         ),
     )
     job.corpus.fs.create_dir(job.corpus.path(folder), recursive=True)
+    began = time.perf_counter()
     try:
         trainer.fit()
+        facts = _finished(job.corpus, folder)
     except ray.train.TrainingFailedError as error:
-        yield _outcome(unit, job, {"status": "failed", **_explain(error)})
-        return
-    yield _outcome(unit, job, _finished(job.corpus, folder))
+        facts = _explain(error)
+    yield _outcome(unit, job, facts | {"seconds": time.perf_counter() - began})
 
 
 def _train_worker(settings: dict[str, Any]) -> None:
     """Body of one training worker."""
     import ray.train
 
-    from stages.errors import UnitError
     from stages.pretrain.loop import train
 
     corpus, recipe, folder = settings["corpus"], settings["recipe"], settings["folder"]
@@ -81,20 +83,15 @@ def _train_worker(settings: dict[str, Any]) -> None:
     validate = count_rows(corpus, files, "val") > 0
     with tempfile.TemporaryDirectory(prefix="reidforge-") as scratch:
         keeper = _Keeper(corpus, folder, Path(scratch), config.keep_checkpoints)
-        try:
-            result = train(
-                config,
-                stream_split(corpus, files, "train", TRAIN_COLUMNS, share=share, seed=config.seed),
-                _whole_split(corpus, files, "val") if validate else None,
-                Path(scratch),
-                keeper.report,
-                rows=count_rows(corpus, files, "train"),
-                resume_from=keeper.fetch_latest(),
-            )
-        except UnitError as error:
-            if share.rank == 0:
-                corpus.put(f"{folder}/error.txt", f"{error.kind}\n{error}".encode())
-            raise
+        result = train(
+            config,
+            stream_split(corpus, files, "train", TRAIN_COLUMNS, share=share, seed=config.seed),
+            _whole_split(corpus, files, "val") if validate else None,
+            Path(scratch),
+            keeper.report,
+            rows=count_rows(corpus, files, "train"),
+            resume_from=keeper.fetch_latest(),
+        )
         if share.rank == 0:
             keeper.keep_results(settings["unit"], result.metrics)
 
@@ -152,7 +149,7 @@ def _on_gpu(recipe: Recipe) -> bool:
     import ray
 
     if recipe.pretrain.device == "auto":
-        return ray.cluster_resources().get("GPU", 0) >= recipe.pretrain.workers
+        return bool(ray.cluster_resources().get("GPU", 0) >= recipe.pretrain.workers)
     return recipe.pretrain.device == "cuda"
 
 
@@ -166,16 +163,23 @@ def _resources(recipe: Recipe) -> dict[str, float]:
 
 def _finished(corpus: Corpus, folder: str) -> Row:
     paths = sorted(corpus.relative(info.path) for info in corpus.files(folder))
-    outputs = [path for path in paths if "/ray-train/" not in path and not path.endswith("error.txt")]
+    outputs = [path for path in paths if "/ray-train/" not in path]
     rows = corpus.read_table(f"{folder}/metrics.parquet", columns=["step"]).num_rows
     return {"status": "ok", "outputs": outputs, "rows_out": rows}
 
 
 def _explain(error: Exception) -> Row:
-    failures = getattr(error, "worker_failures", {}) or {0: error}
+    failures = getattr(error, "worker_failures", None) or {0: error}
     cause = next(iter(failures.values()))
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return {"error_type": type(cause).__name__, "error_message": lines[-1] if lines else type(cause).__name__}
+    cause = getattr(cause, "cause", None) or cause
+    known = isinstance(cause, UnitError)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or ["no message"]
+    return {
+        "status": "failed",
+        "error_type": cause.kind if known else type(cause).__name__,
+        "error_message": lines[-1],
+        "retryable": cause.retryable if known else True,
+    }
 
 
 def _outcome(unit: Row, job: Job, facts: Row) -> pa.Table:

@@ -50,7 +50,9 @@ def _pieces(corpus: Corpus, recipe: Recipe) -> list[Row]:
     """Files of crops that have captions, each with the file that holds them."""
     embedded = derived(corpus, embed.STAGE.name, embed.folder(recipe), recipe.embed.slug)
     captions = derived(corpus, caption.STAGE.name, caption.folder(recipe), recipe.caption.variant)
-    sources = {path: captions.get(stem(embedded.get(stem(path), ""))) for path in live_files(corpus, DETECT.name, CROPS)}
+    sources = {
+        path: captions.get(stem(embedded.get(stem(path), ""))) for path in live_files(corpus, DETECT.name, CROPS)
+    }
     return [
         {"path": path, "live": live, "captions": sources[path]}
         for path, live in live_files(corpus, DETECT.name, CROPS).items()

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.devices import pick_device, pick_dtype, set_threads
-from stages.embed.config import EmbedConfig
+from stages.embed.config import EMBEDDED, EmbedConfig
 from stages.resources import locate
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class ClipModel:
         weights = config.pretrained and locate(config.pretrained)
         try:
             model, _, _ = open_clip.create_model_and_transforms(self.name, pretrained=weights)
-        except Exception as error:  # noqa: BLE001 - open_clip and the hub raise a dozen unrelated types here
+        # open_clip and the hub raise a dozen unrelated types here.
+        except Exception as error:
             raise ValueError(_no_weights(config, error)) from error
         self.model = model.eval().to(self.device, self.dtype)
         self.preprocess = open_clip.get_model_preprocess_cfg(model)

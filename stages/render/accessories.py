@@ -1,6 +1,7 @@
 """What people carry: bags, phones, cigarettes, umbrellas; and the bench they sit on."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from math import cos, pi, sin
 
 import numpy as np
@@ -64,7 +65,8 @@ def _pack_straps(sketch: Sketch, pose: Pose, colour: Colour, back: float) -> Non
     for side in (-1, 1):
         x = side * build.shoulder * 0.58
         if view.facing > -0.1:
-            points = [pose.torso(1.04, x), pose.torso(0.85, x, build.depth), pose.torso(0.4, x * 1.25, build.depth * 0.9)]
+            end = pose.torso(0.4, x * 1.25, build.depth * 0.9)
+            points = [pose.torso(1.04, x), pose.torso(0.85, x, build.depth), end]
             sketch.line(strap, points, 0.03, 0.03)
         if abs(view.facing) < 0.5:
             edge = side * build.shoulder * 0.9
@@ -79,7 +81,8 @@ def _shoulder_bag(sketch: Sketch, pose: Pose, colour: Colour) -> None:
     hip = pose.torso(0.05, x, 0.03)
     _box(sketch, hip, (0.055, 0.075), (colour, sketch.view.depth(hip) + 0.05))
     front = build.depth * (1.15 if sketch.view.facing > 0 else -1.15)
-    points = [pose.torso(1.03, -build.shoulder * 0.45), pose.torso(0.7, -0.02, front), pose.torso(0.15, x * 0.95, front * 0.6)]
+    shoulder, hip = pose.torso(1.03, -build.shoulder * 0.45), pose.torso(0.15, x * 0.95, front * 0.6)
+    points = [shoulder, pose.torso(0.7, -0.02, front), hip]
     sketch.line(sketch.ink(scaled(colour, 0.8)), points, 0.02, 0.035)
 
 
@@ -99,7 +102,8 @@ def _box(sketch: Sketch, middle: Point, half: tuple[float, float], how: tuple[Co
     (deep, high), (colour, depth) = half, how
     top = (moved(middle, y=high), 0.031, deep * 0.86)
     sketch.hull(sketch.ink(colour), [top, (moved(middle, y=-high), 0.035, deep)], depth)
-    sketch.hull(sketch.ink(scaled(colour, 0.78)), [top, (moved(middle, y=high * 0.2), 0.034, deep * 0.8)], depth + 0.0005)
+    edge = (moved(middle, y=high * 0.2), 0.034, deep * 0.8)
+    sketch.hull(sketch.ink(scaled(colour, 0.78)), [top, edge], depth + 0.0005)
 
 
 def _phone(sketch: Sketch, pose: Pose, rng: np.random.Generator) -> None:
@@ -142,7 +146,7 @@ def _canopy(sketch: Sketch, top: Point, colour: Colour, rng: np.random.Generator
     second = colours.contrasting(colour, rng) if rng.random() < 0.2 else lifted(scaled(colour, 1.1), 6)
     inks = (sketch.ink(scaled(colour, 0.9)), sketch.ink(second))
     corners = [(cos(start + k * pi / 4) * size, sin(start + k * pi / 4) * size) for k in range(9)]
-    for part, (one, other) in enumerate(zip(corners, corners[1:], strict=False)):
+    for part, (one, other) in enumerate(pairwise(corners)):
         rim, follow = moved(top, one[0], -0.13, one[1]), moved(top, other[0], -0.13, other[1])
         shoulder = moved(top, one[0] * 0.72, -0.05, one[1] * 0.72)
         shoulder_next = moved(top, other[0] * 0.72, -0.05, other[1] * 0.72)
@@ -158,7 +162,8 @@ def _bench(sketch: Sketch, pose: Pose, rng: np.random.Generator) -> None:
     seat = [((x, level, z), 0.005, 0.005) for x in (-wide, wide) for z in (-0.12, 0.14)]
     sketch.hull(sketch.ink(colour), seat, -0.36)
     if rng.random() < 0.5:
-        sketch.hull(sketch.ink(scaled(colour, 0.7)), seat + [(moved(ring[0], y=-level), 0.005, 0.005) for ring in seat], -0.37)
+        floor = [(moved(corner, y=-level), 0.005, 0.005) for corner, _, _ in seat]
+        sketch.hull(sketch.ink(scaled(colour, 0.7)), seat + floor, -0.37)
     else:
         legs = sketch.ink(scaled(colour, 0.55))
         for (x, y, z), _, _ in seat:

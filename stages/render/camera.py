@@ -31,7 +31,8 @@ def shade(picture: Picture, labels: NDArray[np.uint8], rng: np.random.Generator)
     volume = cv2.resize(np.clip(slope, 60, 200).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
     seams = cv2.compare(labels[1:, 1:], labels[:-1, :-1], cv2.CMP_NE)
     seams = cv2.blur(cv2.copyMakeBorder(seams, 1, 0, 1, 0, cv2.BORDER_REPLICATE), (3, 3))
-    light = cv2.subtract(cv2.multiply(light, volume, scale=1 / 128), cv2.convertScaleAbs(seams, alpha=rng.uniform(0.06, 0.16)))
+    light = cv2.multiply(light, volume, scale=1 / 128)
+    light = cv2.subtract(light, cv2.convertScaleAbs(seams, alpha=rng.uniform(0.06, 0.16)))
     return np.asarray(cv2.multiply(picture, cv2.merge([light] * 3), scale=1 / 128), np.uint8)
 
 

@@ -24,22 +24,22 @@ _RANGES: Mapping[str, tuple[tuple[float, float, float, float, float, float, floa
     "gray": ((0, 360, 0.0, 0.08, 0.36, 0.66, 3), (205, 230, 0.03, 0.12, 0.36, 0.6, 1)),
     "brown": ((14, 30, 0.5, 0.78, 0.24, 0.46, 3), (8, 18, 0.42, 0.6, 0.26, 0.38, 1)),
     "blue": (
-        (214, 236, 0.5, 0.82, 0.2, 0.42, 3),
+        (212, 228, 0.5, 0.82, 0.24, 0.42, 3),
         (208, 222, 0.36, 0.64, 0.32, 0.62, 4),
-        (208, 230, 0.6, 0.92, 0.46, 0.9, 2.5),
+        (206, 226, 0.6, 0.92, 0.48, 0.9, 2.5),
         (200, 214, 0.3, 0.5, 0.68, 0.9, 1),
     ),
     "pink": ((328, 352, 0.24, 0.48, 0.86, 1.0, 3), (322, 338, 0.5, 0.72, 0.88, 1.0, 1.5)),
     "yellow": ((48, 58, 0.6, 0.97, 0.86, 1.0, 3), (46, 54, 0.65, 0.9, 0.78, 0.9, 1)),
-    "red": ((-8, 5, 0.74, 0.95, 0.5, 0.88, 3), (-12, 3, 0.68, 0.9, 0.36, 0.52, 1)),
+    "red": ((-8, 5, 0.76, 0.96, 0.52, 0.9, 3), (-10, 3, 0.74, 0.92, 0.42, 0.54, 1)),
     "khaki": ((34, 46, 0.24, 0.42, 0.6, 0.8, 3), (36, 46, 0.3, 0.46, 0.52, 0.64, 1)),
-    "purple": ((264, 296, 0.4, 0.78, 0.34, 0.72, 3), (262, 285, 0.3, 0.45, 0.6, 0.85, 1)),
+    "purple": ((270, 298, 0.44, 0.8, 0.36, 0.74, 3), (270, 290, 0.36, 0.5, 0.6, 0.85, 1)),
     "green": (
         (92, 160, 0.42, 0.85, 0.26, 0.66, 3),
-        (72, 100, 0.4, 0.62, 0.26, 0.46, 1),
-        (82, 115, 0.5, 0.8, 0.65, 0.9, 0.7),
+        (80, 105, 0.45, 0.65, 0.28, 0.48, 1),
+        (92, 125, 0.5, 0.8, 0.62, 0.88, 0.7),
     ),
-    "orange": ((18, 32, 0.78, 0.98, 0.88, 1.0, 3), (18, 27, 0.8, 0.95, 0.8, 0.92, 1)),
+    "orange": ((22, 34, 0.8, 0.98, 0.9, 1.0, 3), (22, 30, 0.82, 0.96, 0.82, 0.94, 1)),
 }
 _WEIGHTS = {name: tuple(accumulate(entry[6] for entry in ranges)) for name, ranges in _RANGES.items()}
 
@@ -89,9 +89,8 @@ def cloth(name: str, rng: np.random.Generator) -> Colour:
     """
     weights = _WEIGHTS[name]
     entry = _RANGES[name][min(bisect(weights, rng.random() * weights[-1]), len(weights) - 1)]
-    hue, saturation, value = (
-        low + (high - low) * part for low, high, part in zip(entry[0:6:2], entry[1:6:2], rng.random(3).tolist(), strict=True)
-    )
+    parts = zip(entry[0:6:2], entry[1:6:2], rng.random(3).tolist(), strict=True)
+    hue, saturation, value = (low + (high - low) * part for low, high, part in parts)
     red, green, blue = colorsys.hsv_to_rgb(hue / 360 % 1, saturation, value)
     return red * 255, green * 255, blue * 255
 

@@ -32,7 +32,7 @@ def swung(point: Point, length: float, angle: float, out: float = 0.0) -> Point:
 
 
 def chain(joints: tuple[Point, Point, Point], share: float) -> Point:
-    """The point at a share of the way along a limb of two bones: 0 at its root, 0.5 at its knee or elbow, 1 at its end."""
+    """The point at a share of the way along two bones: 0 at the root, 0.5 at the knee or elbow, 1 at the end."""
     if share < 0.5:
         return between(joints[0], joints[1], share * 2)
     return between(joints[1], joints[2], share * 2 - 1)

@@ -63,8 +63,9 @@ def draw_head(sketch: Sketch, pose: Pose, truth: Mapping[str, str], skin: Colour
         rng: Source of chance.
     """
     head = _Head(sketch, pose, skin, colours.hair(truth["age"], rng), rng)
-    neck = -0.0005 if head.facing > -0.3 else 0.0012
-    sketch.tube(sketch.ink(scaled(skin, 0.82)), (pose.torso(1.0), pose.head), (0.034, 0.034), neck)
+    away = head.facing < -0.3
+    nape = pose.torso(1.12 if away else 1.0)
+    sketch.tube(sketch.ink(scaled(skin, 0.82)), (nape, pose.head), (0.034, 0.034), 0.0012 if away else -0.0005)
     head.oval(skin, (0.76 + 0.08 * abs(head.turn), 1.0), (0.0, 0.0), 1)
     if truth["hair"] == "bald":
         _bald(head)

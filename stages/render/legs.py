@@ -46,7 +46,8 @@ def draw_lower(
     if name is not None:
         _seat(sketch, pose, colour, base)
     if name in ("skirt", "long skirt"):
-        _skirt(sketch, pose, colour, base, rng.uniform(0.82, 0.96) if name == "long skirt" else rng.uniform(0.4, 0.54), rng)
+        hem = rng.uniform(0.82, 0.96) if name == "long skirt" else rng.uniform(0.4, 0.54)
+        _skirt(sketch, pose, colour, base, hem, rng)
 
 
 def _cut(name: str | None, rng: np.random.Generator) -> tuple[tuple[float, float, float], float] | None:

@@ -106,6 +106,12 @@ def _degrees(rng: np.random.Generator, mean: float, deviation: float) -> float:
     return radians(mean + deviation * min(2.0, max(-2.0, float(rng.standard_normal()))))
 
 
+def _drawn(rng: np.random.Generator, spreads: tuple[tuple[float, float], ...]) -> _Angles:
+    """Angles of both sides from mean and deviation in degrees: thigh, knee, arm, elbow."""
+    thigh, knee, arm, elbow = ([_degrees(rng, mean, deviation) for _ in SIGN] for mean, deviation in spreads)
+    return _Angles(thigh, knee, arm, elbow)
+
+
 def _gait(rng: np.random.Generator, swing: float, lift: float, bend: float, elbow: float) -> _Angles:
     """One instant of a gait; arms swing against the legs."""
     phase = rng.uniform(0, 2 * pi)
@@ -131,7 +137,7 @@ def _run(rng: np.random.Generator) -> _Angles:
 
 
 def _stand(rng: np.random.Generator) -> _Angles:
-    angles = _Angles(*([_degrees(rng, mean, deviation) for _ in SIGN] for mean, deviation in ((0, 4), (3, 2), (0, 7), (14, 6))))
+    angles = _drawn(rng, ((0, 4), (3, 2), (0, 7), (14, 6)))
     if rng.random() < 0.25:
         angles.elbow = [1.3 + 0.4 * rng.random()] * 2
     angles.lean, angles.spread, angles.abduction = _degrees(rng, 1, 2), rng.uniform(0, 0.06), rng.uniform(0.05, 0.2)
@@ -140,8 +146,7 @@ def _stand(rng: np.random.Generator) -> _Angles:
 
 def _fold(rng: np.random.Generator, thigh: float, knee: float, lean: float) -> _Angles:
     """Sitting and squatting: the thighs point forward, the hands lie on the knees."""
-    means = ((thigh, 5), (knee, 7), (25, 9), (50, 14))
-    angles = _Angles(*([_degrees(rng, mean, deviation) for _ in SIGN] for mean, deviation in means))
+    angles = _drawn(rng, ((thigh, 5), (knee, 7), (25, 9), (50, 14)))
     angles.lean, angles.spread = _degrees(rng, lean, 5), rng.uniform(0.02, 0.18)
     return angles
 

@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.render import colours, textures
+from stages.render.attributes import sample_attributes
+from stages.render.colours import Colour
+from stages.render.figure import draw_figure
 from stages.render.textures import Picture
 
 _FLOORS = ("tarmac", "tarmac", "tarmac", "grass", "grass", "paving", "paving", "concrete", "earth")
@@ -58,8 +61,8 @@ def _above(picture: Picture, edge: float, slope: float, name: str, rng: np.rando
 
 def _stripe(picture: Picture, ground: float, rng: np.random.Generator) -> None:
     """A line painted on the road."""
-    height, width = picture.shape[:2]
-    level = rng.uniform(0.3, 1.0) * height
+    width = picture.shape[1]
+    level = rng.uniform(0.3, 1.05) * ground
     colour = (215, 215, 210) if rng.random() < 0.6 else (205, 180, 70)
     slope = rng.uniform(-0.6, 0.6) * width
     cv2.line(picture, (0, int(level - slope / 2)), (width, int(level + slope / 2)), colour, int(rng.integers(2, 7)))
@@ -67,7 +70,7 @@ def _stripe(picture: Picture, ground: float, rng: np.random.Generator) -> None:
 
 def _car(picture: Picture, ground: float, rng: np.random.Generator) -> None:
     """Part of a parked car at one side."""
-    height, width = picture.shape[:2]
+    width = picture.shape[1]
     tall, foot = rng.uniform(0.25, 0.5) * ground, ground * rng.uniform(0.4, 0.85)
     side = 1 if rng.random() < 0.5 else -1
     near = width / 2 + side * width * rng.uniform(0.1, 0.4)
@@ -75,13 +78,14 @@ def _car(picture: Picture, ground: float, rng: np.random.Generator) -> None:
     colour = colours.cloth(_PAINT[int(rng.random() * len(_PAINT))], rng)
     left, right = int(min(near, far)), int(max(near, far))
     cv2.rectangle(picture, (left, int(foot - tall * 0.55)), (right, int(foot)), colour, -1)
-    roof = np.array([[near + side * tall * 0.5, foot - tall * 0.55], [near + side * tall * 0.85, foot - tall], [far, foot - tall], [far, foot - tall * 0.55]])
+    pillar, waist = near + side * tall * 0.5, foot - tall * 0.55
+    roof = np.array([[pillar, waist], [pillar + side * tall * 0.35, foot - tall], [far, foot - tall], [far, waist]])
     cv2.fillPoly(picture, [roof.astype(np.int32)], (45, 50, 56))
     cv2.circle(picture, (int(near + side * tall * 0.7), int(foot)), int(tall * 0.22), (25, 25, 27), -1)
 
 
 def _pole(picture: Picture, ground: float, rng: np.random.Generator) -> None:
-    height, width = picture.shape[:2]
+    width = picture.shape[1]
     x, tone = int(rng.uniform(0, width)), float(rng.uniform(50, 210))
     foot = int(ground * rng.uniform(0.6, 1.0))
     cv2.line(picture, (x, 0), (x, foot), (tone, tone, tone * 0.97), max(1, int(width * rng.uniform(0.02, 0.07))))
@@ -92,24 +96,28 @@ def _sign(picture: Picture, ground: float, rng: np.random.Generator) -> None:
     height, width = picture.shape[:2]
     at = np.array([rng.uniform(0, width), rng.uniform(0.1, 0.9) * ground])
     half = np.array([rng.uniform(0.05, 0.2) * width, rng.uniform(0.03, 0.12) * height])
-    colour = colours.cloth(colours.any_name(rng), rng)
-    cv2.rectangle(picture, (at - half).astype(int).tolist(), (at + half).astype(int).tolist(), colour, -1)
+    _rectangle(picture, at - half, at + half, colours.cloth(colours.any_name(rng), rng))
     if rng.random() < 0.5:
-        cv2.rectangle(picture, (at - half * 0.7).astype(int).tolist(), (at + half * 0.1).astype(int).tolist(), (235, 235, 235), -1)
+        _rectangle(picture, at - half * 0.7, at + half * 0.1, (235.0, 235.0, 235.0))
+
+
+def _rectangle(picture: Picture, low: NDArray[np.float64], high: NDArray[np.float64], colour: Colour) -> None:
+    cv2.rectangle(picture, low.astype(int).tolist(), high.astype(int).tolist(), colour, -1)
 
 
 def _passer(picture: Picture, ground: float, rng: np.random.Generator) -> None:
-    """Somebody else, cut by the edge of the picture or small in the distance."""
+    """Somebody else: as near as the person and cut by the edge, or small in the distance."""
     height, width = picture.shape[:2]
-    sprite, mask = _sprites()[int(rng.integers(_SPRITES))]
-    tall = int(height * (rng.uniform(0.7, 1.0) if rng.random() < 0.7 else rng.uniform(0.2, 0.45)))
+    sprite, mask = _sprites()[int(rng.random() * _SPRITES)]
+    near = rng.random() < 0.7
+    tall = int(height * (rng.uniform(0.7, 1.0) if near else rng.uniform(0.2, 0.45)))
     wide = max(2, int(tall * sprite.shape[1] / sprite.shape[0]))
-    near = rng.uniform(-0.6, -0.35) * wide
-    left = int(near if rng.random() < 0.5 else width - wide - near)
-    if tall < height * 0.5:
-        left = int(rng.uniform(-0.3 * wide, width - 0.7 * wide))
-    top = int(ground * rng.uniform(0.8, 1.02) - tall) if tall > height * 0.5 else int(ground * rng.uniform(0.3, 0.7) - tall)
-    _paste(picture, cv2.resize(sprite, (wide, tall)), cv2.resize(mask, (wide, tall)), left, top)
+    edge = rng.uniform(-0.6, -0.35) * wide
+    left = edge if rng.random() < 0.5 else width - wide - edge
+    if not near:
+        left = rng.uniform(-0.3 * wide, width - 0.7 * wide)
+    foot = ground * (rng.uniform(0.8, 1.02) if near else rng.uniform(0.3, 0.7))
+    _paste(picture, cv2.resize(sprite, (wide, tall)), cv2.resize(mask, (wide, tall)), int(left), int(foot) - tall)
 
 
 def _paste(picture: Picture, sprite: Picture, mask: NDArray[np.uint8], left: int, top: int) -> None:
@@ -122,21 +130,38 @@ def _paste(picture: Picture, sprite: Picture, mask: NDArray[np.uint8], left: int
 
 
 _SPRITES = 48
+_HIDDEN = 0.08
 
 
 @lru_cache(maxsize=1)
 def _sprites() -> list[tuple[Picture, NDArray[np.uint8]]]:
-    """Other people: drawn once from a fixed seed."""
-    from stages.render.attributes import sample_attributes
-    from stages.render.person import draw_person
-
+    """Other people with their masks, drawn once from a fixed seed."""
     sprites = []
     for number in range(_SPRITES):
         rng = np.random.default_rng((77, number))
         truth = sample_attributes(rng) | {"vehicle": "none", "umbrella": "none", "action": "walking"}
-        figure = draw_person(truth, 160, rng)
-        sprites.append((figure.picture, (figure.labels > 0).astype(np.uint8) * 255))
+        figure = draw_figure(truth, 160, rng)
+        sprites.append((figure.picture, figure.mask))
     return sprites
+
+
+def draw_foreground(picture: Picture, rng: np.random.Generator) -> None:
+    """Hide a strip of the person, in one picture of twelve: something low before the feet, or a post at one side.
+
+    Args:
+        picture: RGB, changed in place.
+        rng: Source of chance.
+    """
+    if rng.random() > _HIDDEN:
+        return
+    height, width = picture.shape[:2]
+    share = rng.uniform(0.04, 0.13)
+    side = rng.uniform(-0.1, 0.22) if rng.random() < 0.5 else rng.uniform(0.78, 1.1)
+    low, high = (side - share, 0.0), (side + share, 1.0)
+    if rng.random() < 0.5:
+        low, high = (0.0, 1 - share), (1.0, 1.0)
+    size, tone = np.array([width, height]), rng.uniform(30, 190)
+    _rectangle(picture, np.array(low) * size, np.array(high) * size, (tone, tone * 0.98, tone * rng.uniform(0.8, 1.0)))
 
 
 def draw_shadow(picture: Picture, mask: NDArray[np.uint8], ground: float, rng: np.random.Generator) -> None:
@@ -151,7 +176,7 @@ def draw_shadow(picture: Picture, mask: NDArray[np.uint8], ground: float, rng: n
     height, width = mask.shape
     lean, flat = rng.uniform(-1.6, 1.6), rng.uniform(-0.55, 0.3) if rng.random() < 0.6 else 0.06
     # A point at height t above the ground falls on the ground at (lean * t, -flat * t).
-    warp = np.float32([[1, -lean, lean * ground], [0, flat, ground * (1 - flat)]])
+    warp = np.array([[1, -lean, lean * ground], [0, flat, ground * (1 - flat)]])
     shadow = cv2.warpAffine(mask, warp, (width, height), flags=cv2.INTER_NEAREST)
     shadow = cv2.blur(shadow, (5, 5))
     strength = rng.uniform(0.15, 0.55)

@@ -157,7 +157,8 @@ class Sketch:
         scale = self.view.scale * (1 << _SHIFT)
         corners = (self.view.plane(table[:, :3]) + table[:, 3:5] - (self.view.left, self.view.top)) * (scale, -scale)
         radii = table[:, 5:] * scale
-        shapes = _Shapes(corners.astype(np.int32), radii.astype(np.int32), _rings(self.view, corners, radii), _capsules(corners, radii))
+        rings, capsules = _rings(self.view, corners, radii), _capsules(corners, radii)
+        shapes = _Shapes(corners.astype(np.int32), radii.astype(np.int32), rings, capsules)
         for part in sorted(self._parts, key=lambda part: part.depth):
             shapes.paint(canvas, part, max(1, round(part.size * self.view.scale)))
         return canvas

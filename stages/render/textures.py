@@ -32,7 +32,7 @@ def folds() -> Gray:
     """Folds of cloth: a factor on brightness, 128 = 1, uint8 (SIZE, SIZE)."""
     rng = _rng(1)
     steep = _cloud(rng, (18, 44)) * 10 + _cloud(rng, (30, 26)) * 9 + _cloud(rng, (70, 90)) * 5
-    return np.clip(128 + steep, 70, 180).astype(np.uint8)
+    return np.asarray(np.clip(128 + steep, 70, 180), np.uint8)
 
 
 @lru_cache(maxsize=1)
@@ -61,12 +61,12 @@ def pattern(kind: str, variant: int) -> Gray:
 
 
 def _bars(duty: float, offset: float = 0.0) -> NDArray[np.float32]:
-    return ((_GRID / 32 + offset) % 1 < duty).astype(np.float32)
+    return np.asarray((_GRID / 32 + offset) % 1 < duty, np.float32)
 
 
 def _stripes(variant: int) -> Gray:
     line = _bars((0.3, 0.38, 0.44, 0.25, 0.42, 0.35)[variant])
-    return np.tile((line * 255).astype(np.uint8)[:, None], (1, SIZE))
+    return np.repeat((line * 255).astype(np.uint8)[:, None], SIZE, axis=1)
 
 
 def _plaid(variant: int) -> Gray:

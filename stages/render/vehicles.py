@@ -118,7 +118,8 @@ def _tricycle(ride: _Ride) -> None:
     base, rim = ride.at(0.22, -0.34), ride.at(0.44, -0.34)
     _cargo(ride, base, rim)
     bar, middle = ride.at(ride.saddle[1] + 0.08, 0.3), moved(ride.saddle, y=-0.2)
-    frame = ((base, ride.saddle), (middle, bar), (bar, fore), (base, moved(fore, z=-0.2)), (middle, between(base, fore, 0.5)))
+    keel = moved(fore, z=-0.2)
+    frame = ((base, ride.saddle), (middle, bar), (bar, fore), (base, keel), (middle, between(base, fore, 0.5)))
     ride.bars(sketch.ink(scaled(ride.colour, 0.8)), 0.024, frame)
     ride.handlebar(bar)
 
@@ -126,7 +127,8 @@ def _tricycle(ride: _Ride) -> None:
 def _cargo(ride: _Ride, base: Point, rim: Point) -> None:
     """An open box from its base to its rim."""
     near = 0.35 if ride.sketch.view.facing < -0.2 else ride.depth - 0.02
-    corners = [(moved(centre, x, 0, z), 0.005, 0.005) for centre in (base, rim) for x in (-0.19, 0.19) for z in (-0.22, 0.2)]
+    sides = [(x, z) for x in (-0.19, 0.19) for z in (-0.22, 0.2)]
+    corners = [(moved(centre, x, 0, z), 0.005, 0.005) for centre in (base, rim) for x, z in sides]
     ride.sketch.hull(ride.sketch.ink(ride.colour), corners, near)
     inner = [(moved(rim, x, 0, z), 0.005, 0.005) for x in (-0.17, 0.17) for z in (-0.2, 0.18)]
     ride.sketch.hull(ride.sketch.ink(scaled(ride.colour, 0.5)), inner, near + 0.001)

@@ -58,10 +58,14 @@ def test_a_compaction_that_was_killed_between_write_and_delete_does_no_harm(ledg
 
 
 def test_gathered_outcomes_are_committed_when_the_run_breaks_off(ledger: Ledger) -> None:
-    with pytest.raises(KeyboardInterrupt), LedgerWriter(ledger) as writer:
-        writer.add([ROW])
-        assert ledger.paths() == []
-        raise KeyboardInterrupt
+    def broken_off() -> None:
+        with LedgerWriter(ledger) as writer:
+            writer.add([ROW])
+            assert ledger.paths() == []
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
     assert ledger.latest()["unit_id"].to_pylist() == ["v/0"]
 
 

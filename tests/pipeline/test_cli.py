@@ -1,0 +1,101 @@
+"""Bad input to any command: one clear line, exit code 2, no traceback."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.cli import execute
+from tests.runs import ROOT
+
+GOOD = {"corpus": "c", "crawl": {"urls": ["http://example.org/a.mp4"]}}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(GOOD | {"corpus": str(tmp_path / "corpus")}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["run"], "Missing argument 'RECIPE'"),
+        (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["run", "{recipe}", "--set", "detect.rules.min_width"], "expected key=value"),
+        (["run", "{recipe}", "--set", "detect.rules.min_widht=3"], "detect.rules.min_widht: got 3; no such key here"),
+        (["run", "{recipe}", "--set", "detect.rules.min_widht=3"], "min_width"),
+        (["run", "{recipe}", "--set", "detect.rules.min_width=wide"], "detect.rules.min_width: got 'wide'"),
+        (["run", "{recipe}", "--set", "embed.precision=fp8"], "'fp16'"),
+        (["run", "{recipe}", "--set", "crawl.urls=[ftp://x/y]"], "crawl.urls.0"),
+        (["run", "{recipe}", "--set", "crawl.url_files=[/nope.txt]"], "/nope.txt cannot be read"),
+        (["run", "{recipe}", "--from", "detekt"], "accepted are discover, crawl, detect"),
+        (["run", "{recipe}", "--from", "publish", "--until", "crawl"], "--from publish comes after --until crawl"),
+        (["run", "{recipe}", "--set", "detect.model_sha256=" + 64 * "a"], "its SHA-256 is 9b09cc8b"),
+        (["run", "{recipe}", "--set", "detect.model=/nope/yolo.pt"], "/nope/yolo.pt"),
+        (["run", "{recipe}", "--set", "embed.model=/nope", "--set", "embed.pretrained=null"], "no such folder"),
+        (["run", "{recipe}", "--set", "caption.bank=/nope.yaml"], "/nope.yaml"),
+        (["run", "{recipe}", "--corpus", "nosuch://bucket/x"], "nosuch://bucket/x"),
+        (["plan", "{recipe}", "--set", "pretrain.batch_size=0"], "pretrain.batch_size: got 0"),
+        (["status", "/nowhere/corpus"], "no corpus there"),
+        (["report", "/nowhere/corpus"], "no corpus there"),
+        (["gc", "/nowhere/corpus"], "no corpus there"),
+        (["sql", "/nowhere/corpus", "SELECT 1"], "no corpus there"),
+        (["recipe", "show", "/nowhere.yaml"], "no such file"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    arguments: list[str], told: str, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = execute([argument.format(recipe=recipe) for argument in arguments])
+    captured = capsys.readouterr()
+    assert code == 2
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("reidforge: ")
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("content", ["", "- a\n- b\n", "corpus: [", "\x00"])
+def test_a_file_that_is_no_recipe_is_refused(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(content)
+    assert execute(["run", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_every_mistake_of_a_recipe_is_told_at_once(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["recipe", "show", str(recipe), "--set", "a=1", "--set", "detect.batch_size=-1"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+
+
+def test_the_resolved_recipe_reads_back_as_itself(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["recipe", "show", str(recipe), "--set", "caption.seed=12"]) == 0
+    shown = capsys.readouterr().out
+    assert yaml.safe_load(shown)["caption"]["seed"] == 12
+    assert yaml.safe_load(shown)["detect"]["rules"]["min_confidence"] == 0.72
+    recipe.write_text(shown)
+    assert execute(["recipe", "show", str(recipe)]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_help_answers_at_once() -> None:
+    def once() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "pipeline", "--help"], check=True, capture_output=True, cwd=ROOT)
+        return time.perf_counter() - began
+
+    assert min(once() for _ in range(5)) < 0.5
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "recipes").glob("*.yaml"))])
+def test_shipped_recipes_are_valid(name: str) -> None:
+    if "pretrain" in (content := yaml.safe_load((ROOT / "recipes" / name).read_text())) and "corpus" not in content:
+        pytest.skip("a recipe of tools/build_embedded_clip.py")
+    assert execute(["recipe", "show", f"recipes/{name}"]) == 0

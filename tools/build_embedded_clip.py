@@ -1,0 +1,222 @@
+"""Build the embedded CLIP model: render pedestrians, train on them, measure, export.
+
+    python tools/build_embedded_clip.py                      # everything, into models/reidforge-clip-s
+    python tools/build_embedded_clip.py --set pretrain.max_steps=200 --out /tmp/clip
+    python tools/build_embedded_clip.py --measure-only
+
+The recipe (recipes/embedded_clip.yaml) fixes the renderer's seeds, the questions and the training. Renders and
+checkpoints are kept under .cache/, and an interrupted build goes on from its last checkpoint.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+import yaml
+from embedded_texts import Truth, texts_of_block
+
+from stages.caption.bank import Bank, block_facets, block_prompts, load_bank
+from stages.embed.config import EmbedConfig
+from stages.embed.model import ClipModel
+from stages.embed.regions import cut_region
+from stages.embed.tables import decode
+from stages.pretrain.checkpoint import latest
+from stages.pretrain.config import PretrainConfig
+from stages.pretrain.loop import train
+from stages.pretrain.model import TwoTowers, export
+
+ROOT = Path(__file__).resolve().parents[1]
+CHUNK = 2000
+COLOURS = ("upper_colour", "lower_colour")
+
+Recipe = dict[str, Any]
+
+
+def renders(seed: int, count: int, quality: int, folder: Path) -> list[Path]:
+    """Parquet manifests of a series of renders, made where they are missing."""
+    from stages.render.table import render_table
+
+    paths = []
+    for start in range(0, count, CHUNK):
+        path = folder / f"{seed}-{start:06d}.parquet"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = render_table(seed, start, min(CHUNK, count - start), jpeg_quality=quality)
+            pq.write_table(rows, path.with_suffix(".part"), compression="zstd")
+            path.with_suffix(".part").replace(path)
+            print(f"rendered {path.name}", flush=True)
+        paths.append(path)
+    return paths
+
+
+def load(paths: Sequence[Path]) -> tuple[list[str], list[bytes], list[Truth]]:
+    """crop_id, JPEG and truth of every render."""
+    table = pa.concat_tables(pq.read_table(path, columns=["crop_id", "jpeg", "attributes"]) for path in paths)
+    truths = [{item["attribute"]: item["value"] for item in row} for row in table["attributes"].to_pylist()]
+    return table["crop_id"].to_pylist(), table["jpeg"].to_pylist(), truths
+
+
+class Renders:
+    """The training split: each epoch the crops in a new order, each block with new questions."""
+
+    def __init__(self, recipe: Recipe, bank: Bank, paths: Sequence[Path]) -> None:
+        self._texts, self._bank = recipe["texts"], bank
+        self._size = recipe["pretrain"]["batch_size"]
+        self._seed = recipe["pretrain"].get("seed", 0)
+        self.ids, self._jpegs, self._truths = load(paths)
+
+    def stream(self, epoch: int, rank: int = 0, world: int = 1) -> Iterator[pa.RecordBatch]:
+        """Record batches of an epoch, one per training step; of each, every worker takes its part."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self.ids))
+        for number, start in enumerate(range(0, len(order) - self._size + 1, self._size)):
+            rng = random.Random(f"{self._seed}/{epoch}/{number}")
+            yield self._block(order[start : start + self._size], rng, slice(rank, None, world))
+
+    def _block(self, rows: Sequence[int], rng: random.Random, part: slice) -> pa.RecordBatch:
+        texts, region = self._texts, "whole"
+        if rng.random() < texts["region_share"]:
+            region = rng.choice(("head", "upper", "lower"))
+        ids, truths = [self.ids[row] for row in rows], [self._truths[row] for row in rows]
+        captions = texts_of_block(
+            self._bank,
+            truths,
+            ids,
+            questions=texts["questions"],
+            synonyms=texts["synonyms"],
+            rng=rng,
+            keep=lambda question: region == "whole" or self._region_of(question) == region,
+        )
+        jpegs = [self._jpegs[row] if region == "whole" else _cut(self._jpegs[row], region) for row in rows[part]]
+        return pa.record_batch({"crop_id": ids[part], "jpeg": jpegs, "captions": captions[part]})
+
+    def _region_of(self, question: str) -> str:
+        facet = self._bank.by_name.get(question.split("+")[0])
+        return facet.block.region if facet else "whole"
+
+
+def _cut(jpeg: bytes, region: Any) -> bytes:
+    image = decode(jpeg)
+    assert image is not None
+    part = cv2.cvtColor(cut_region(image, region), cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
+
+
+class Reader:
+    """Zero-shot reading: the prompts of the bank against image features, as the caption stage does it."""
+
+    def __init__(self, model: ClipModel, bank: Bank) -> None:
+        self._model, self._bank, self._texts = model, bank, {}
+        for block in bank.attributes:
+            prompts = block_prompts(block)
+            features = model.encode_texts([text for phrase in prompts for text in phrase])
+            means = [rows.mean(0) for rows in np.split(features, np.cumsum([len(p) for p in prompts])[:-1])]
+            self._texts[block.name] = np.stack([mean / np.linalg.norm(mean) for mean in means])
+
+    def read(self, jpegs: Sequence[bytes]) -> list[dict[str, str]]:
+        """Most probable value of every attribute of each crop; factors of a phrase are summed over the others."""
+        images = [image for image in map(decode, jpegs) if image is not None]
+        features, found = self._model.encode_images(images), {}
+        for block in self._bank.attributes:
+            facets = block_facets(block)
+            logits = self._model.logit_scale * features @ self._texts[block.name].T
+            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+            grid = shares.reshape(len(images), *(len(facet.phrases) for facet in facets))
+            for axis, facet in enumerate(facets, 1):
+                others = tuple(other for other in range(1, grid.ndim) if other != axis)
+                found[facet.name] = [facet.phrases[index].value for index in grid.sum(axis=others).argmax(axis=1)]
+        return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+
+
+def measure(folder: Path, bank: Bank, paths: Sequence[Path]) -> dict[str, float]:
+    """Share of held-out renders on which each attribute is read right, over those that have it."""
+    model = ClipModel(EmbedConfig(model=str(folder), pretrained=None, threads=2))
+    reader, (_, jpegs, truths) = Reader(model, bank), load(paths)
+    read = [row for start in range(0, len(jpegs), CHUNK) for row in reader.read(jpegs[start : start + CHUNK])]
+    names = [facet.name for facet in bank.facets]
+    pairs = {name: [(r[name], t[name]) for r, t in zip(read, truths, strict=True) if name in t] for name in names}
+    return {name: round(float(np.mean([a == b for a, b in rows])), 4) for name, rows in pairs.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the build as the arguments say."""
+    options = _options(arguments)
+    recipe: Recipe = yaml.safe_load(options.recipe.read_text(encoding="utf-8"))
+    for item in options.set:
+        _override(recipe, *item.split("=", 1))
+    bank, render = load_bank(recipe["texts"]["bank"]), recipe["render"]
+    cache = options.cache
+    held_out = renders(render["held_out_seed"], render["held_out"], render["jpeg_quality"], cache / "renders")
+    if not options.measure_only:
+        paths = renders(render["seed"], render["count"], render["jpeg_quality"], cache / "renders")
+        _train(recipe, paths, options.work or cache / "embedded_clip", options.out)
+    accuracy = measure(options.out, bank, held_out)
+    print(json.dumps(accuracy, indent=1))
+    return 0 if min(accuracy[name] for name in COLOURS) >= recipe["required_colour_accuracy"] else 1
+
+
+def _train(recipe: Recipe, paths: Sequence[Path], work: Path, out: Path) -> None:
+    config = PretrainConfig(**recipe["pretrain"])
+    if config.workers > 1:
+        work.mkdir(parents=True, exist_ok=True)
+        meeting = work / f"rendezvous-{os.getpid()}"
+        torch.multiprocessing.spawn(_worker, (recipe, paths, work, meeting), nprocs=config.workers)  # type: ignore[no-untyped-call]
+    else:
+        _worker(0, recipe, paths, work, None)
+    towers = TwoTowers(config.model_copy(update={"init": str(work / "model")}))
+    export(towers, out, half=True)
+
+
+def _worker(rank: int, recipe: Recipe, paths: Sequence[Path], work: Path, meeting: Path | None) -> None:
+    config, started = PretrainConfig(**recipe["pretrain"]), time.monotonic()
+    if meeting is not None:
+        dist.init_process_group("gloo", f"file://{meeting.resolve()}", rank=rank, world_size=config.workers)
+    data = Renders(recipe, load_bank(recipe["texts"]["bank"]), paths)
+
+    def report(metrics: dict[str, Any], checkpoint: Path | None) -> None:
+        if rank == 0:
+            values = " ".join(f"{name}={value:.5g}" for name, value in metrics.items() if name != "phase")
+            print(f"{time.monotonic() - started:7.1f} s {values}", flush=True)
+
+    def stream(epoch: int) -> Iterator[pa.RecordBatch]:
+        return data.stream(epoch, rank, config.workers)
+
+    resume = latest(work / "checkpoints")
+    train(config, stream, None, work, report, rows=len(data.ids), resume_from=resume)
+    if meeting is not None:
+        dist.destroy_process_group()
+
+
+def _override(recipe: Recipe, key: str, value: str) -> None:
+    *path, last = key.split(".")
+    block = recipe
+    for name in path:
+        block = block[name]
+    block[last] = yaml.safe_load(value)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "embedded_clip.yaml")
+    parser.add_argument("--out", type=Path, default=ROOT / "models" / "reidforge-clip-s", help="folder of the model")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache", help="folder of renders and checkpoints")
+    parser.add_argument("--work", type=Path, help="folder of this training, below the cache by default")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
+    parser.add_argument("--measure-only", action="store_true", help="measure the model in --out on held-out renders")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
