@@ -25,3 +25,19 @@ def ray_cluster() -> Iterator[None]:
     cluster.connect(None, RunConfig(cpus=2, object_store_mb=512))
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A local S3 server; gives the query that makes an s3:// URI lead to it, with a bucket named ``bucket``."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow import fs
+
+    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    query = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    fs.FileSystem.from_uri(f"s3://bucket?{query}&allow_bucket_creation=true")[0].create_dir("bucket")
+    yield query
+    server.stop()

@@ -1,4 +1,5 @@
 import os
+import pickle
 import stat
 import uuid
 from pathlib import Path
@@ -11,9 +12,15 @@ from pipeline.corpus import Corpus, blob_options, digest
 from pipeline.errors import UserError
 
 
-@pytest.fixture(params=["local", "fsspec"])
+@pytest.fixture(params=["local", "fsspec", "s3"])
 def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Corpus:
-    return Corpus(str(tmp_path / "corpus") if request.param == "local" else f"memory://{uuid.uuid4().hex}/corpus")
+    name = uuid.uuid4().hex
+    uris = {
+        "local": lambda: str(tmp_path / name),
+        "fsspec": lambda: f"memory://{name}/corpus",
+        "s3": lambda: f"s3://bucket/{name}?{request.getfixturevalue('s3')}",
+    }
+    return Corpus(uris[request.param]())
 
 
 def test_what_is_put_is_read_and_listed(corpus: Corpus) -> None:
@@ -34,6 +41,13 @@ def test_an_upload_appears_under_its_name_only(corpus: Corpus, tmp_path: Path) -
     corpus.upload(source, "media/clip.mp4")
     assert [corpus.relative(info.path) for info in corpus.files("media")] == ["media/clip.mp4"]
     assert corpus.read("media/clip.mp4") == source.read_bytes()
+
+
+def test_a_corpus_travels_to_workers(corpus: Corpus) -> None:
+    corpus.put("a.bin", b"x")
+    if not corpus.uri.startswith("memory"):
+        assert pickle.loads(pickle.dumps(corpus)).read("a.bin") == b"x"
+    assert pickle.loads(pickle.dumps(corpus)).root == corpus.root
 
 
 def test_a_file_that_cannot_be_completed_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
