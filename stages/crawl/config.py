@@ -63,8 +63,11 @@ class CrawlConfig(Config):
 
     # A video that was fetched stays fetched, whatever list it stood on; only what decides its pixels makes it stale.
     operational: ClassVar[frozenset[str]] = frozenset(
-        "urls url_files searches playlists max_bytes max_duration_s timeout_s socket_timeout_s cookies_file proxy "
-        "sleep_s retries concurrency rate_limit keep_media allow_private_addresses".split()
+        {
+            *("urls", "url_files", "searches", "playlists"),
+            *("max_bytes", "max_duration_s", "timeout_s", "socket_timeout_s", "allow_private_addresses"),
+            *("retries", "sleep_s", "rate_limit", "concurrency", "cookies_file", "proxy", "keep_media"),
+        }
     )
 
     urls: tuple[Url, ...] = ()

@@ -25,6 +25,7 @@ _MEANINGS: list[tuple[str, str, bool, str]] = [
         False,
         "not shown in this country; crawl from another one or through a proxy there (crawl.proxy)",
     ),
+    (r"requested format is not", "no_format", False, "the site offers no video format within crawl.max_height"),
     (r"live event will begin|premieres in", "live", False, "not shown yet; crawl it once it is over"),
     (r"\bdrm\b", "drm", False, "the video is protected by DRM"),
     (
@@ -33,16 +34,15 @@ _MEANINGS: list[tuple[str, str, bool, str]] = [
         False,
         "the site does not have the video any more",
     ),
-    (
-        r"requested format is not available",
-        "no_format",
-        False,
-        "the site offers no video format within crawl.max_height",
-    ),
     (r"unsupported url|no video formats found|no media found", "not_a_video", False, "an HTML page without a video"),
-    (r"neither http nor https|unsupported url scheme", "scheme", False, "only http and https are spoken"),
     (
-        r"expected|incomplete|bytes read|giving up after",
+        r"neither http nor https|unsupported url scheme|no connection adapters",
+        "scheme",
+        False,
+        "only http and https are spoken",
+    ),
+    (
+        r"more expected|incomplete ?read|giving up after",
         "download_broken",
         True,
         "the server broke off again and again",

@@ -90,7 +90,7 @@ def _options(config: CrawlConfig, scratch: Path) -> dict[str, Any]:
         "retries": config.retries,
         "fragment_retries": config.retries,
         "extractor_retries": config.retries,
-        "retry_sleep_functions": {kind: _pause for kind in ("http", "fragment", "extractor")},
+        "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), _pause),
         "sleep_interval_requests": config.sleep_s,
         "ratelimit": config.rate_limit,
         "proxy": config.proxy,

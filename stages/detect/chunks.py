@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stages.detect.config import DEFAULT_EVERY_FRAMES, SamplingConfig
+from stages.detect.config import SamplingConfig
 
 # Products such as 3 * 0.1 s * 30 fps must not land a hair above the frame that they mean.
 _HAIR = 1e-6
@@ -50,10 +50,10 @@ def sampled(start: int, stop: int, sampling: SamplingConfig, fps: float) -> list
     Returns:
         Frame indices, rising.
     """
-    if sampling.every_seconds is None:
-        step = sampling.every_frames or DEFAULT_EVERY_FRAMES
-        return list(range(-(-start // step) * step, stop, step))
-    return list(dict.fromkeys(_at_seconds(start, stop, max(sampling.every_seconds * fps, 1.0))))
+    if sampling.every_frames:
+        first = -(-start // sampling.every_frames) * sampling.every_frames
+        return list(range(first, stop, sampling.every_frames))
+    return list(_at_seconds(start, stop, max((sampling.every_seconds or 0.0) * fps, 1.0)))
 
 
 def _at_seconds(start: int, stop: int, step: float) -> Iterator[int]:

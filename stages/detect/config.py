@@ -1,6 +1,6 @@
 """Configuration of the detect stage; the defaults are LUPerson's (CVPR 2021)."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -8,21 +8,24 @@ from stages.config import Config
 from stages.devices import Device, Precision
 from stages.video.limits import VideoLimits
 
-DEFAULT_EVERY_FRAMES = 20
-
 
 class SamplingConfig(Config):
-    """Which frames are looked at: one of the keys; none means every 20th frame."""
+    """Which frames are looked at: one of the keys; without any, every 20th frame."""
 
     every_frames: int | None = Field(default=None, ge=1)
     """Every n-th frame, from frame 0."""
     every_seconds: float | None = Field(default=None, gt=0)
     """The first frame at or after each multiple of so many seconds, by the video's mean frame rate."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default(cls, given: Any) -> Any:
+        return given or {"every_frames": 20}
+
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if self.every_frames is not None and self.every_seconds is not None:
-            raise ValueError("give every_frames or every_seconds, not both")
+        if (self.every_frames is None) == (self.every_seconds is None):
+            raise ValueError("give either every_frames or every_seconds, and null for the other")
         return self
 
 

@@ -32,8 +32,6 @@ class PersonDetector:
     """
 
     def __init__(self, config: DetectConfig) -> None:
-        import torch
-
         path = find_weights(config)
         self._config = config
         self._device = pick_device(config.device)
@@ -45,7 +43,6 @@ class PersonDetector:
         self._predict([np.zeros((64, 64, 3), np.uint8)])
         # Ultralytics sets the threads when it sets up its predictor, so ours are set after the first prediction.
         set_threads(config.threads)
-        self._autocast = torch.autocast
 
     def __call__(self, images: Sequence[Image]) -> list[Boxes]:
         """Find persons.

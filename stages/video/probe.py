@@ -74,6 +74,12 @@ def _refuse_above(value: float, most: float, unit: str) -> None:
 def _check_header(container: "InputContainer", stream: "VideoStream", limits: VideoLimits) -> None:
     """Refuse by what the header says alone, before a picture is decoded."""
     context = stream.codec_context
+    if not context.width * context.height:
+        # FFmpeg forgets a size that it refuses.
+        text = (
+            f"the header states no picture size, or one above the {limits.max_pixels:,} pixels that the recipe admits"
+        )
+        raise UnitError(text, kind="too_large")
     _refuse_above(context.width * context.height, limits.max_pixels, f"pixels ({context.width}x{context.height})")
     _refuse_above(_stated_duration(container) or 0, limits.max_duration_s, "seconds")
     _refuse_above(stream.frames, limits.max_frames, "frames")

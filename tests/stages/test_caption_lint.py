@@ -1,0 +1,87 @@
+import pytest
+
+from stages.caption.combine import write_sentences
+from stages.caption.config import CaptionConfig
+from stages.caption.grammar import load_templates
+from stages.caption.lint import lint, words
+from stages.caption.vocabulary import vocabulary
+from tests.stages.captioning import random_told, unipt
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("He has <hair_length>.", "unfilled blank"),
+        ("A<hair_length> guy is walking.", "unfilled blank"),
+        ("A man is {action}.", "unfilled blank"),
+        ('He has long hair."', "stray quote"),
+        ("The man has long hair hair.", "doubled word"),
+        ("The the man is walking.", "doubled word"),
+        ("A a man is walking.", "doubled word"),
+        ("The man is go for a walk.", "verb after be"),
+        ("The man is walk.", "verb after be"),
+        ("He leggings.", "no verb"),
+        ("This is a man who is standing. Wearing a coat.", "no verb"),
+        ("The man is going on foot by tricycle.", "missing article"),
+        ("The man is wearing hat.", "missing article"),
+        ("There is an woman.", "article: an woman"),
+        ("A old man is walking.", "article: A old"),
+        ("He wears a orange coat.", "article: a orange"),
+        ("He wears an uniform.", "article: an uniform"),
+        ("The senior woman is walking. He has long hair.", "disagreeing words"),
+        ("The kid is walking. She has long hair.", "disagreeing words"),
+        ("The man is walking. They have long hair.", "disagreeing words"),
+        ("The man is walking. The woman has long hair.", "disagreeing words"),
+        ("The person is walking. He has her bag.", "disagreeing words"),
+        ("The child is walking. They has a bag.", "singular verb with they"),
+        ("The child is walking. They also wears a bag.", "singular verb with they"),
+        ("The man is walking. He have a bag.", "plural verb"),
+        ("This is a man who wear a coat.", "plural verb"),
+        ("A man  is walking.", "stray space"),
+        ("A man is walking.\n", "stray space"),
+        ("A man is walking , wearing a coat.", "broken punctuation"),
+        ("A man is walking,, wearing a coat.", "broken punctuation"),
+        ("A man is walking,wearing a coat.", "broken punctuation"),
+        ("A man is walking", "no single full stop"),
+        ("A man is walking..", "no single full stop"),
+        ("a man is walking.", "no capital"),
+        ("A man is walking. he has a bag.", "no capital"),
+        ("A man is walking and.", "clause without an end"),
+        ("A man is wearing, carrying a bag.", "clause without an end"),
+        ("A man wears a coat and and a hat.", "doubled word"),
+        ("", "no single full stop"),
+    ],
+)
+def test_planted_defects_are_found(text: str, fault: str) -> None:
+    assert any(problem.startswith(fault) for problem in lint(text)), lint(text)
+
+
+@pytest.mark.parametrize("word", ["maxiskit", "load", "kahki"])
+def test_words_outside_the_vocabulary_are_found(word: str) -> None:
+    known = vocabulary(unipt(), load_templates("english"))
+    assert lint(f"The man wears a {word}.", known) == [f"unknown word: {word}"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A man is walking.",
+        "An elderly woman in a uniform is walking. She has long hair, wears a hat, and carries an umbrella.",
+        "The child is on a bicycle. They have a one-piece dress and their bag.",
+        "There is a person. The person wears a T-shirt.",
+    ],
+)
+def test_sound_sentences_pass(text: str) -> None:
+    assert lint(text) == []
+
+
+@pytest.mark.parametrize("known", [1.0, 0.7, 0.3, 0.05])
+def test_captions_have_no_problem(known: float) -> None:
+    told = random_told(13_000, known=known, seed=int(known * 100))
+    texts = write_sentences(told, [str(i) for i in range(len(told))], unipt(), CaptionConfig()).texts
+    allowed = vocabulary(unipt(), load_templates("english"))
+    assert [(problem, text) for text in texts for problem in lint(text, allowed)] == []
+
+
+def test_words() -> None:
+    assert words("A T-shirt, khaki.") == ["a", "t-shirt", "khaki"]

@@ -1,0 +1,83 @@
+import pytest
+from pydantic import ValidationError
+
+from stages.detect.chunks import Chunk, cut_chunks, sampled
+from stages.detect.config import DetectConfig, SamplingConfig
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "seconds", "expected"),
+    [
+        (795, 10.0, 20.0, [(0, 200), (200, 400), (400, 600), (600, 795)]),
+        (400, 10.0, 20.0, [(0, 200), (200, 400)]),
+        (3, 10.0, 20.0, [(0, 3)]),
+        (3, 0.01, 20.0, [(0, 1), (1, 2), (2, 3)]),
+        (60, 29.97, 1.0, [(0, 30), (30, 60)]),
+        (0, 10.0, 20.0, []),
+    ],
+)
+def test_chunks_cover_a_video_once(frames: int, fps: float, seconds: float, expected: list[tuple[int, int]]) -> None:
+    assert [(chunk.start, chunk.stop) for chunk in cut_chunks("v", frames, fps, seconds)] == expected
+
+
+def test_a_chunk_is_named_by_video_and_frames() -> None:
+    assert list(cut_chunks("youtube:abc", 250, 10, 20))[1] == Chunk("youtube:abc/00000200-00000250", 200, 250)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "fps", "expected"),
+    [
+        ({}, 10.0, [0, 20, 40, 60, 80]),
+        ({"every_frames": 30}, 10.0, [0, 30, 60, 90]),
+        ({"every_frames": 1}, 10.0, list(range(100))),
+        ({"every_seconds": 2.5}, 10.0, [0, 25, 50, 75]),
+        ({"every_seconds": 1}, 29.97, [0, 30, 60, 90]),
+        ({"every_seconds": 0.1}, 30.0, list(range(0, 100, 3))),
+        ({"every_seconds": 0.01}, 10.0, list(range(100))),
+        ({"every_seconds": 0.15}, 10.0, [0, 2, 3, 5, 6, 8, 9, *(k for k in range(11, 100) if k % 3 != 1)]),
+        ({"every_seconds": 3600}, 10.0, [0]),
+    ],
+)
+def test_sampled_frames(sampling: dict[str, float], fps: float, expected: list[int]) -> None:
+    assert sampled(0, 100, SamplingConfig.model_validate(sampling), fps) == expected
+
+
+@pytest.mark.parametrize("sampling", [{}, {"every_frames": 7}, {"every_seconds": 0.77}, {"every_seconds": 0.1}])
+@pytest.mark.parametrize("fps", [10.0, 23.976, 29.97, 60.0])
+def test_the_length_of_chunks_changes_no_sample(sampling: dict[str, float], fps: float) -> None:
+    config = SamplingConfig.model_validate(sampling)
+    whole = sampled(0, 5000, config, fps)
+    for seconds in (0.01, 1.3, 20, 400):
+        chunks = cut_chunks("v", 5000, fps, seconds)
+        assert [index for chunk in chunks for index in sampled(chunk.start, chunk.stop, config, fps)] == whole
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ({"sampling": {"every_frames": 5, "every_seconds": 1}}, "give either every_frames or every_seconds"),
+        ({"sampling": {"every_frames": None, "every_seconds": None}}, "give either every_frames or every_seconds"),
+        ({"sampling": {"every_frames": 0}}, "greater than or equal to 1"),
+        ({"sampling": {"every_frame": 5}}, "Extra inputs are not permitted"),
+        ({"rules": {"min_aspect": 6}}, "min_aspect 6.0 is above max_aspect 5.0"),
+        ({"image_size": 600}, "multiple of 32"),
+        ({"model_sha256": "abc"}, "should match pattern"),
+    ],
+)
+def test_mistakes_are_told(block: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        DetectConfig.model_validate(block)
+
+
+def test_the_defaults_are_lupersons() -> None:
+    config = DetectConfig()
+    assert (config.sampling.every_frames, config.sampling.every_seconds, config.chunk_seconds) == (20, None, 20)
+    assert config.rules.model_dump() == {"min_confidence": 0.72, "min_width": 48, "min_aspect": 1.5, "max_aspect": 5}
+    assert DetectConfig.model_validate({"sampling": {"every_seconds": 2}}).sampling.every_frames is None
+
+
+def test_how_fast_it_goes_does_not_change_what_it_is() -> None:
+    other = DetectConfig(batch_size=4, threads=2, actors=3, units_per_file=2, device="cpu")
+    assert other.identity() == DetectConfig().identity()
+    assert DetectConfig(confidence_floor=0.3).identity() != DetectConfig().identity()
+    assert set(DetectConfig.model_fields) >= DetectConfig.operational

@@ -1,0 +1,75 @@
+import hashlib
+
+import cv2
+import numpy as np
+import pytest
+
+from stages.detect.config import CropConfig
+from stages.detect.crops import crop_id, cut_crop
+
+FRAME = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+SMOOTH = cv2.GaussianBlur(FRAME, (0, 0), 9)
+
+
+def cut(box: tuple[float, ...], frame: np.ndarray = SMOOTH, **crop: float) -> np.ndarray | None:
+    found = cut_crop(frame, np.array(box, np.float32), CropConfig.model_validate(crop))
+    if found is None:
+        return None
+    image = cv2.imdecode(np.frombuffer(found.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (found.height, found.width, 3)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("box", "margin", "rows", "columns"),
+    [
+        ((10.4, 20.6, 40.4, 80.6), 0, (21, 81), (10, 40)),
+        ((0, 0, 160, 120), 0, (0, 120), (0, 160)),
+        ((-5, -9, 30, 50), 0, (0, 50), (0, 30)),
+        ((150, 100, 170, 140), 0, (100, 120), (150, 160)),
+        ((40, 40, 60, 80), 0.1, (36, 84), (38, 62)),
+        ((0, 0, 20, 40), 0.5, (0, 60), (0, 30)),
+    ],
+)
+def test_the_rounded_box_is_cut(
+    box: tuple[float, ...], margin: float, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    image = cut(box, margin=margin)
+    assert image is not None
+    expected = SMOOTH[slice(*rows), slice(*columns)]
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).max() < 12
+
+
+@pytest.mark.parametrize("box", [(10, 10, 10.2, 50), (200, 10, 240, 50), (-40, -40, -10, -10), (10, 10, 10, 10)])
+def test_a_box_without_pixels_gives_no_crop(box: tuple[float, ...]) -> None:
+    assert cut(box) is None
+
+
+def test_sharpness_falls_with_blur_and_does_not_grow_with_size() -> None:
+    config, box = CropConfig(), np.array([0, 0, 64, 120], np.float32)
+    blurred = [cv2.GaussianBlur(FRAME, (0, 0), sigma) for sigma in (0.5, 1, 2, 4)]
+    values = [found.sharpness for image in blurred if (found := cut_crop(image, box, config))]
+    assert values == sorted(values, reverse=True)
+    twice = cv2.resize(SMOOTH, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    one, two = cut_crop(SMOOTH, box, config), cut_crop(twice, 2 * box, config)
+    assert one
+    assert two
+    assert two.sharpness == pytest.approx(one.sharpness, rel=0.2)
+
+
+def test_brightness_is_the_mean_luma() -> None:
+    for level in (0, 128, 255):
+        found = cut_crop(np.full((50, 50, 3), level, np.uint8), np.array([0, 0, 20, 40], np.float32), CropConfig())
+        assert found
+        assert (found.brightness, found.sharpness) == (level, 0)
+
+
+def test_quality_decides_the_size() -> None:
+    box = np.array([0, 0, 80, 120], np.float32)
+    sizes = [len(found.jpeg) for q in (50, 80, 95) if (found := cut_crop(FRAME, box, CropConfig(jpeg_quality=q)))]
+    assert sizes == sorted(sizes)
+
+
+def test_crop_id_is_the_digest_of_the_detection_id() -> None:
+    assert crop_id("youtube:abc/40/0") == hashlib.sha1(b"youtube:abc/40/0").hexdigest()[:16]

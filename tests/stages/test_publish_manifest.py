@@ -1,0 +1,145 @@
+"""The manifest: what goes in, what stays out and why, with provenance."""
+
+import pyarrow as pa
+import pytest
+
+from schemas.tables import CAPTIONS, CROPS, MANIFEST, VIDEOS
+from stages.errors import UnitError
+from stages.publish.config import PublishConfig
+from stages.publish.manifest import manifest_table
+from stages.publish.selection import left_out, plan_manifest
+from tests.corpora import caption_rows, crop_rows, video_row
+
+FINGERPRINTS = {"detect": {"d-a": "fa", "d-b": "fb"}, "caption": {"c0": "fc"}}
+
+
+@pytest.fixture
+def crops() -> pa.Table:
+    rows = [*crop_rows("x:b", "d-b", range(0, 200, 50)), *crop_rows("x:a", "d-a", range(150, -50, -50))]
+    return pa.Table.from_pylist(rows, CROPS)
+
+
+@pytest.fixture
+def captions(crops) -> pa.Table:
+    return pa.Table.from_pylist(caption_rows(crops, "c0"), CAPTIONS)
+
+
+@pytest.fixture
+def videos() -> pa.Table:
+    rows = [video_row("x:a", license="CC-BY"), video_row("x:b", license=None, query=None)]
+    return pa.Table.from_pylist(rows, VIDEOS)
+
+
+def publish(crops, captions, videos, **options) -> pa.Table:
+    config = PublishConfig(splits={"train": 0.5, "val": 0.5}, **options)
+    plan = plan_manifest(crops, captions, videos, config)
+    return manifest_table(crops, captions, videos, plan, "unit", FINGERPRINTS, config)
+
+
+def changed(table: pa.Table, row: int, **values) -> pa.Table:
+    rows = table.to_pylist()
+    rows[row] |= values
+    return pa.Table.from_pylist(rows, table.schema)
+
+
+def test_rows_follow_the_schema_sorted_by_video_and_time(crops, captions, videos):
+    table = publish(crops, captions, videos)
+    assert table.schema.equals(MANIFEST, check_metadata=True)
+    keys = list(zip(table["video_id"].to_pylist(), table["pts_s"].to_pylist(), strict=True))
+    assert keys == sorted(keys)
+    assert len(table) == 8
+
+
+def test_every_row_carries_its_own_bytes_captions_and_provenance(crops, captions, videos):
+    rows = publish(crops, captions, videos).to_pylist()
+    originals = {row["crop_id"]: row for row in crops.to_pylist()}
+    sentences = {row["crop_id"]: [item["text"] for item in row["captions"]] for row in captions.to_pylist()}
+    for row in rows:
+        assert row["jpeg"] == originals[row["crop_id"]]["jpeg"]
+        assert row["captions"] == sentences[row["crop_id"]]
+        assert row["unit_id"] == "unit"
+        assert row["caption_fingerprint"] == "fc"
+        assert row["detect_fingerprint"] == {"x:a": "fa", "x:b": "fb"}[row["video_id"]]
+        assert row["source_url"] == f"https://video.example/{row['video_id'][-1]}"
+    assert {row["video_id"]: row["license"] for row in rows} == {"x:a": "CC-BY", "x:b": None}
+    assert {len(row["captions"]) for row in rows} == {1, 2}
+
+
+def test_a_video_stands_in_one_split(crops, captions, videos):
+    rows = publish(crops, captions, videos).to_pylist()
+    assert len({(row["video_id"], row["split"]) for row in rows}) == 2
+
+
+def test_files_one_after_another_give_the_same_rows(crops, captions, videos):
+    config = PublishConfig(splits={"train": 0.5, "val": 0.5})
+    plan = plan_manifest(crops, captions, videos, config)
+    parts = [
+        manifest_table(part, captions, videos, plan, "unit", FINGERPRINTS, config)
+        for part in (crops.slice(4), crops.slice(0, 4))
+    ]
+    assert pa.concat_tables(parts).equals(publish(crops, captions, videos))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "count"),
+    [
+        ({"min_sharpness": 110}, "sharpness", 4),
+        ({"licences": ["CC-BY"]}, "licence", 4),
+        ({"licences": []}, "licence", 8),
+    ],
+    ids=str,
+)
+def test_selection_leaves_out_and_counts(crops, captions, videos, options, reason, count):
+    assert len(publish(crops, captions, videos, **options)) == 8 - count
+    config = PublishConfig(splits={"train": 0.5, "val": 0.5}, **options)
+    plan = plan_manifest(crops, captions, videos, config)
+    assert left_out(crops, captions, videos, plan, config) == {reason: count}
+
+
+def test_crops_without_captions_stay_out_unless_asked_for(crops, captions, videos):
+    fewer = changed(captions.slice(1), 0, captions=[])
+    assert len(publish(crops, fewer, videos)) == 6
+    table = publish(crops, fewer, videos, require_caption=False)
+    assert sorted(len(texts) for texts in table["captions"].to_pylist()) == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert table["caption_fingerprint"].null_count == 1
+
+
+def test_a_crop_whose_sharpness_was_not_measured_passes_only_without_a_limit(crops, captions, videos):
+    unmeasured = changed(crops, 0, sharpness=None)
+    assert len(publish(unmeasured, captions, videos)) == 8
+    assert len(publish(unmeasured, captions, videos, min_sharpness=1)) == 7
+
+
+def test_duplicates_stay_out_unless_asked_for(crops, captions, videos):
+    marked = changed(crops, 0, duplicate_of=crops["crop_id"][1].as_py())
+    assert len(publish(marked, captions, videos)) == 7
+    assert len(publish(marked, captions, videos, keep_duplicates=True)) == 8
+
+
+def test_crops_in_the_guard_of_a_border_are_counted(crops, captions, videos):
+    rows = crop_rows("x:a", "d-a", range(0, 2000, 10))
+    long = pa.Table.from_pylist(rows, CROPS)
+    texts = pa.Table.from_pylist(caption_rows(long, "c0"), CAPTIONS)
+    config = PublishConfig(splits={"train": 0.8, "val": 0.2})
+    plan = plan_manifest(long, texts, videos, config)
+    table = manifest_table(long, texts, videos, plan, "unit", FINGERPRINTS, config)
+    guard = left_out(long, texts, videos, plan, config)["guard"]
+    assert guard > 0
+    assert len(table) + guard == len(long)
+
+
+def test_two_detections_under_one_crop_id_are_refused(crops, captions, videos):
+    clash = changed(crops, 0, crop_id=crops["crop_id"][1].as_py())
+    with pytest.raises(UnitError, match=r"two detections, x:b/0/0 and x:b/50/0") as error:
+        publish(clash, captions, videos)
+    assert error.value.kind == "crop_id_collision"
+
+
+def test_a_crop_that_stands_there_twice_is_refused(crops, captions, videos):
+    with pytest.raises(UnitError, match="cropped twice"):
+        publish(pa.concat_tables([crops, crops.slice(0, 1)]), captions, videos)
+
+
+def test_no_crops_give_an_empty_manifest(captions, videos):
+    assert publish(CROPS.empty_table(), captions, videos).schema.equals(MANIFEST)
+    assert len(publish(CROPS.empty_table(), CAPTIONS.empty_table(), VIDEOS.empty_table())) == 0
