@@ -52,9 +52,14 @@ class CorpusFileSystem(ArrowFSWrapper):  # type: ignore[misc]
     cachable = False
 
     def __init__(self, corpus: Corpus) -> None:
-        super().__init__(corpus.fs)
-        self.protocol = scheme(corpus)
+        self._scheme = scheme(corpus)
         self._known: dict[str, dict[str, Any]] = {}
+        super().__init__(corpus.fs)
+
+    @property
+    def protocol(self) -> str:
+        """Scheme of the corpus's URI; DuckDB sends paths that start with it here."""
+        return self._scheme
 
     def glob(self, path: str, **_: Any) -> list[str]:
         """The path itself: file lists come from the ledger, and a bracket in a name is a bracket."""
@@ -86,7 +91,7 @@ def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
     """Create the schema ``source``: a view per table, and the ledger as it stands now.
 
     Returns:
-        Every file that the views read.
+        Every file that the views read, under every spelling that they use.
 
     Raises:
         UserError: A file that the ledger names cannot be read.
@@ -101,7 +106,7 @@ def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
         except (duckdb.Error, OSError) as error:
             raise UserError(f"corpus {corpus.uri}: {source.name} cannot be read: {one_line(error)}") from error
         files += sorted({row["file"] for row in rows})
-    return files
+    return [*files, *(pattern for file in files if corpus.is_local and (pattern := _escape(file)) != file)]
 
 
 class _AllStages(Ledger):

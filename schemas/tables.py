@@ -116,7 +116,9 @@ def embeddings(dim: int) -> pa.Schema:
             CROP_ID,
             VIDEO_ID,
             UNIT_ID,
-            _column("region", pa.string(), "part of the crop that was embedded: whole, head, upper, lower", nullable=False),
+            _column(
+                "region", pa.string(), "part of the crop that was embedded: whole, head, upper, lower", nullable=False
+            ),
             _column("embedding", pa.list_(pa.float16(), dim), "image feature, L2-normalised", nullable=False),
         ]
     )
@@ -167,7 +169,12 @@ MANIFEST = pa.schema(
         _column("width", pa.int32(), "width of the crop, pixels", nullable=False),
         _column("height", pa.int32(), "height of the crop, pixels", nullable=False),
         _column("sharpness", pa.float32(), "as in crops"),
-        _column("split", pa.string(), "train, val or test; a video (or, in a one-video corpus, a stretch of time) stands in one", nullable=False),
+        _column(
+            "split",
+            pa.string(),
+            "train, val or test; a video (or, in a one-video corpus, a stretch of time) stands in one",
+            nullable=False,
+        ),
         _column("captions", pa.list_(pa.string()), "the sentences", nullable=False),
         _column("attributes", pa.list_(ATTRIBUTE), "as in captions"),
         _column("source_url", pa.string(), "address of the video's page"),
@@ -195,7 +202,9 @@ LEDGER = pa.schema(
         _key("stage", "stage of the pipeline"),
         _column("scope", pa.string(), "embedding model or caption variant; empty elsewhere", nullable=False),
         UNIT_ID,
-        _column("fingerprint", pa.string(), "digest of the stage's configuration, weights and code version", nullable=False),
+        _column(
+            "fingerprint", pa.string(), "digest of the stage's configuration, weights and code version", nullable=False
+        ),
         _column("inputs", pa.string(), "digest of what the unit was made from", nullable=False),
         _column("status", pa.string(), "ok, empty, failed, quarantined or retired", nullable=False),
         _column("attempts", pa.int32(), "how often it was tried under this fingerprint", nullable=False),

@@ -80,11 +80,17 @@ CREATE MACRO attribute_counts(of_variant) AS TABLE
 COMMENT ON MACRO TABLE attribute_counts IS 'how often each value was read, how often the captions tell it, and how surely it was read';
 
 CREATE MACRO sample_crops(of_attribute, of_value, n) AS TABLE
-    SELECT a.variant, a.crop_id, a.probability, a.margin, c.video_id, c.pts_s, c.width, c.height, c.jpeg
-    FROM attributes AS a JOIN crops AS c USING (crop_id)
-    WHERE a.attribute = of_attribute AND a.value = of_value
-    ORDER BY md5(a.crop_id), a.variant
-    LIMIT n;
+    -- Chosen first, so that the pictures of the others are left where they are.
+    WITH chosen AS (
+        SELECT a.variant, a.crop_id, a.probability, a.margin
+        FROM attributes AS a
+        WHERE a.attribute = of_attribute AND a.value = of_value
+        ORDER BY md5(a.crop_id), a.variant
+        LIMIT n
+    )
+    SELECT chosen.*, c.video_id, c.pts_s, c.width, c.height, c.jpeg
+    FROM chosen JOIN crops AS c USING (crop_id)
+    ORDER BY md5(chosen.crop_id), chosen.variant;
 COMMENT ON MACRO TABLE sample_crops IS 'crops that were read so, the same ones each time, with their pictures';
 
 CREATE MACRO low_margin(of_variant, n) AS TABLE
@@ -117,7 +123,7 @@ CREATE MACRO trace(id) AS TABLE
     SELECT
         c.crop_id, c.detection_id, c.video_id, v.source_url, v.license, v.query, c.frame_index, c.pts_s,
         c.x1, c.y1, c.x2, c.y2, c.confidence, c.sharpness,
-        l.unit_id AS detect_unit, l.fingerprint AS detect_fingerprint, l.run_id AS detect_run, l.finished_at
+        l.unit_id AS detect_unit, l.fingerprint AS detect_fingerprint, l.run_id AS detect_run
     FROM crops AS c
     LEFT JOIN videos AS v USING (video_id)
     LEFT JOIN ledger AS l ON l.stage = 'detect' AND l.unit_id = c.unit_id

@@ -64,19 +64,19 @@ def _make_caption(corpus: Corpus, recipe: Recipe, features: Any) -> Step:
 
 
 def _check(recipe: Recipe) -> None:
-    from stages.caption.bank import load_bank
     from stages.caption.problems import BankError
+    from stages.caption.variant import variant_digests
 
     try:
-        load_bank(recipe.caption.bank)
+        variant_digests(recipe.caption)
     except BankError as error:
-        raise UserError(f"caption.bank: {error}") from error
+        raise UserError(f"caption: {error}") from error
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
-    from stages.caption.bank import load_bank
+    from stages.caption.variant import variant_digests
 
-    return recipe.caption.identity() | {"bank": load_bank(recipe.caption.bank).digest, "model": recipe.embed.slug}
+    return recipe.caption.identity() | variant_digests(recipe.caption)
 
 
 STAGE = Stage(

@@ -1,11 +1,13 @@
 """Detect on Ray: one unit = one chunk of a video; decoded on CPU tasks, looked at by actors, cut on CPU tasks."""
 
 import functools
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.corpus import Corpus
@@ -20,6 +22,8 @@ from stages.detect.chunks import cut_chunks, sampled
 from stages.detect.config import DetectConfig
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
+
+Image = npt.NDArray[np.uint8]
 
 DETECTIONS = "detections"
 CROPS = "crops"
@@ -40,7 +44,8 @@ _DECODED = pa.schema(
         pa.field("video_id", pa.string()),
         pa.field("index", pa.list_(pa.int64())),
         pa.field("pts_s", pa.list_(pa.float64())),
-        pa.field("shape", pa.list_(pa.int32())),
+        # Per frame, as a video may change its size.
+        pa.field("shapes", pa.list_(pa.list_(pa.int32()))),
         pa.field("pixels", pa.large_binary()),
     ]
 )
@@ -92,8 +97,8 @@ def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
         with _open_media(corpus, row["media_path"]) as file:
             frames = list(read_frames(file, facts, row["start"], row["stop"], wanted, limits=config.limits))
         index, pts_s, images = zip(*frames, strict=True) if frames else ((), (), ())
-        pixels = np.stack(images) if images else np.empty((0, facts.height, facts.width, 3), np.uint8)
-        return {"index": index, "pts_s": pts_s, "shape": pixels.shape, "pixels": pixels.tobytes()}
+        shapes, pixels = [image.shape for image in images], b"".join(image.data for image in images)
+        return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels}
 
     return decode
 
@@ -115,7 +120,7 @@ def _make_detect(config: DetectConfig) -> Step:
     detector = PersonDetector(config)
 
     def detect(row: Row) -> Row:
-        return {"boxes": [found.ravel() for found in detector(list(_images(row)))]}
+        return {"boxes": [found.ravel() for found in detector(_images(row))]}
 
     return detect
 
@@ -133,8 +138,12 @@ def _make_cut(config: DetectConfig) -> Step:
     return cut
 
 
-def _images(row: Row) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.frombuffer(row["pixels"], np.uint8).reshape(row["shape"])
+def _images(row: Row) -> list[Image]:
+    """Views of the frames, uint8 [H, W, 3] each."""
+    ends = np.cumsum([0, *(np.prod(shape) for shape in row["shapes"])])
+    pixels = np.frombuffer(row["pixels"], np.uint8)
+    spans = itertools.pairwise(ends)
+    return [pixels[start:stop].reshape(shape) for (start, stop), shape in zip(spans, row["shapes"], strict=True)]
 
 
 def _check(recipe: Recipe) -> None:
@@ -153,7 +162,7 @@ def _check(recipe: Recipe) -> None:
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
-    return recipe.detect.identity() | {"weights": weights_digest(recipe.detect.model)}
+    return recipe.detect.identity() | {"model": weights_digest(recipe.detect.model)}
 
 
 STAGE = Stage(

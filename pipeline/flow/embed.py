@@ -90,8 +90,8 @@ def _check(recipe: Recipe) -> None:
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
     config = recipe.embed
-    weights = [weights_digest(name) for name in (config.model, config.pretrained) if name]
-    return config.identity() | {"weights": weights}
+    weights = config.pretrained and weights_digest(config.pretrained)
+    return config.identity() | {"model": weights_digest(config.model), "pretrained": weights}
 
 
 STAGE = Stage(

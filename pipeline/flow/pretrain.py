@@ -189,8 +189,8 @@ def _outcome(unit: Row, job: Job, facts: Row) -> pa.Table:
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
     config = recipe.pretrain
-    weights = [weights_digest(name) for name in (config.model, config.init) if name]
-    return config.identity() | {"weights": weights}
+    start = config.init and weights_digest(config.init)
+    return config.identity() | {"model": weights_digest(config.model), "init": start}
 
 
 STAGE = Stage(

@@ -120,7 +120,7 @@ class Bank(Config):
     def digest(self) -> str:
         """SHA-256 of the bank's content; layout, comments and anchors of the file do not count."""
         content = self.model_dump(mode="json", exclude={"lists"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _known(key: str, given: str | None, accepted: Collection[str]) -> None:

@@ -12,6 +12,7 @@ from stages.caption.bank import Bank
 from stages.caption.combine import Sentences, write_sentences
 from stages.caption.config import CaptionConfig
 from stages.caption.conquer import BankFeatures, read_attributes
+from stages.caption.problems import BankError
 from stages.caption.readings import Readings
 from stages.errors import UnitError
 
@@ -33,7 +34,12 @@ def caption_embeddings(
 
     Raises:
         UnitError: The table lacks a region, lacks rows of one, holds a crop twice, or does not fit the bank's features.
+        BankError: The features are of another bank.
     """
+    if bank_features.bank.digest != bank.digest:
+        raise BankError(f"text features are of bank {bank_features.bank.name}, not of {bank.name}; encode this bank")
+    if not table.num_rows:
+        return CAPTIONS.empty_table()
     crop_ids, video_ids, features = features_by_region(table)
     readings = read_attributes(features, bank_features, config)
     return caption_table(crop_ids, video_ids, unit_id, readings, bank, config)

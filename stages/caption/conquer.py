@@ -19,11 +19,16 @@ from stages.caption.readings import Readings
 from stages.errors import UnitError
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 EncodeTexts = Callable[[list[str]], Floats]
 
-# Rows per matrix product. Short batches are filled up to it: with one shape there is one kernel, so a crop's
-# probabilities do not depend, in their last bits, on which crops stand beside it.
+# Crops per matrix product. Short batches are filled up to it: one shape, so one order of summing.
 CHUNK = 1024
+
+# Features become whole numbers of this part of 1 before they are multiplied. Products and sums of whole numbers below
+# 2**53 are exact in float64, in any order: with float32 products a crop's similarities changed in their last bits with
+# its place in the batch and with the processor, and so, now and then, did its caption.
+UNITS = 2.0**24
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,16 @@ def encode_bank(bank: Bank, encode_texts: EncodeTexts, *, logit_scale: float = 1
         name: np.stack([encoded[[row[text] for text in texts]].mean(axis=0) for texts in phrases])
         for name, phrases in prompts.items()
     }
-    return BankFeatures(bank, {name: normalised(mean) for name, mean in means.items()}, float(logit_scale))
+    return BankFeatures(
+        bank, {name: normalised(mean).astype(np.float32) for name, mean in means.items()}, float(logit_scale)
+    )
 
 
-def normalised(features: npt.NDArray[np.floating]) -> Floats:
-    """Rows of unit L2 norm, float32."""
-    wide = features.astype(np.float32)
+def normalised(features: npt.NDArray[np.floating]) -> Doubles:
+    """Rows of unit L2 norm, float64; zero rows stay zero."""
+    wide = features.astype(np.float64)
     norms = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, None]
-    return np.asarray(wide / np.maximum(norms, 1e-12), dtype=np.float32)
+    return np.asarray(wide / np.where(norms > 0, norms, 1), dtype=np.float64)
 
 
 def read_attributes(
@@ -98,10 +105,11 @@ def read_attributes(
     readings = Readings.empty(bank, regions, count)
     for region in sorted(set(regions.values())):
         blocks = [block for block in bank.attributes if regions[block.name] == region]
-        weights = _weights(blocks, bank_features, config)
+        weights, scales = _weights(blocks, bank_features), _scales(blocks, bank_features, config)
         for start in range(0, count, CHUNK):
             rows = slice(start, min(start + CHUNK, count))
-            _read_chunk(_logits(features[region][rows], weights), blocks, readings, rows, faithful=config.faithful)
+            logits = (_similarities(features[region][rows], weights) * scales).astype(np.float32)
+            _read_chunk(logits, blocks, readings, rows, faithful=config.faithful)
     return readings.decide(config)
 
 
@@ -138,18 +146,23 @@ def _check(features: Mapping[str, npt.NDArray[np.floating]], needed: set[str], d
         raise UnitError("an embedding holds NaN or infinity; embed these crops again", kind="embedding_value")
 
 
-def _weights(blocks: Sequence[Attribute], bank_features: BankFeatures, config: CaptionConfig) -> Floats:
-    """The phrases of several attributes one below the other, [phrases, D], each scaled to logits."""
-    scale = config.logit_scale or bank_features.logit_scale
-    scaled = [bank_features.matrices[b.name] * (scale / config.temperatures.get(b.name, 1.0)) for b in blocks]
-    return np.concatenate(scaled).astype(np.float32)
+def _weights(blocks: Sequence[Attribute], bank_features: BankFeatures) -> Doubles:
+    """The phrases of several attributes one below the other, [phrases, D], in whole UNITS."""
+    return np.rint(np.concatenate([normalised(bank_features.matrices[block.name]) for block in blocks]) * UNITS)
 
 
-def _logits(features: npt.NDArray[np.floating], weights: Floats) -> Floats:
+def _scales(blocks: Sequence[Attribute], bank_features: BankFeatures, config: CaptionConfig) -> Doubles:
+    """[phrases, 1]: from products of whole UNITS to logits."""
+    scale = (config.logit_scale or bank_features.logit_scale) / UNITS**2
+    sizes = [len(bank_features.matrices[block.name]) for block in blocks]
+    return np.repeat([scale / config.temperatures.get(block.name, 1.0) for block in blocks], sizes)[:, None]
+
+
+def _similarities(features: npt.NDArray[np.floating], weights: Doubles) -> Doubles:
     """[phrases, CHUNK]: crops stand in columns, so that sums over phrases run over whole rows of memory."""
-    filled = np.zeros((CHUNK, features.shape[1]), dtype=np.float32)
-    filled[: len(features)] = normalised(features)
-    return np.asarray(weights @ filled.T, dtype=np.float32)
+    filled = np.zeros((CHUNK, features.shape[1]))
+    filled[: len(features)] = np.rint(normalised(features) * UNITS)
+    return np.asarray(weights @ filled.T, dtype=np.float64)
 
 
 def _read_chunk(

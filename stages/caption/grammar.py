@@ -6,6 +6,7 @@ fixed list of templates, each with an id made from its own text, so that an id m
 
 import hashlib
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class Grammar(Config):
     """Alternatives of each rule."""
     styles: dict[Style, tuple[str, ...]]
     """Templates of each style, before the rules in them are expanded."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the grammar's content; layout and comments of the file do not count."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ def parse_template(text: str, style: Style) -> Template:
     Raises:
         BankError: Says what is wrong with it.
     """
-    sentences = tuple(_parse_sentence(part, text) for part in text.split(". "))
+    sentences = tuple(_parse_sentence(part) for part in text.split(". "))
     told = [group for s in sentences for run in (s.lead, *s.runs) if run for group in run.groups]
     if sorted(told) != sorted(GROUPS):
         raise BankError(f"template {text!r} tells {', '.join(told)}; each of {', '.join(GROUPS)} must be told once")
@@ -165,27 +171,27 @@ def parse_template(text: str, style: Style) -> Template:
     return Template(f"{style}-{digest}", style, text, sentences)
 
 
-def _parse_sentence(text: str, template: str) -> Sentence:
+@lru_cache(maxsize=4096)
+def _parse_sentence(text: str) -> Sentence:
     pieces = _BLANK.split(text)
     words = [blank.split() or [""] for blank in pieces[1::2]]
     subjects = [i for i, word in enumerate(words) if len(word) == 1 and word[0] in SUBJECTS]
     if len(subjects) != 1 or subjects[0] > 1 or pieces[-1]:
         raise BankError(
-            f"template {template!r}: {text!r} needs one of {{a}}, {{the}}, {{he}}, {{his}}, "
-            "one blank at most before it, and no words after the last blank"
+            f"sentence {text!r} needs one of {{a}}, {{the}}, {{he}}, {{his}}, one blank at most before it, "
+            "and no words after the last blank"
         )
     at = subjects[0]
-    runs = [_parse_run(word, pieces[2 * i], template) for i, word in enumerate(words) if i != at]
+    runs = [_parse_run(word, pieces[2 * i]) for i, word in enumerate(words) if i != at]
     lead = runs.pop(0) if at else None
-    sentence = Sentence(pieces[0], lead, pieces[2 * at] if at else "", cast("Subject", words[at][0]), tuple(runs))
     if sum(run.form in FINITE for run in runs) > 1 or (lead and lead.form in FINITE):
-        raise BankError(f"template {template!r}: {text!r} may hold one {{verb ...}} or {{now ...}}, after the subject")
-    return sentence
+        raise BankError(f"sentence {text!r} may hold one {{verb ...}} or {{now ...}}, after the subject")
+    return Sentence(pieces[0], lead, pieces[2 * at] if at else "", cast("Subject", words[at][0]), tuple(runs))
 
 
-def _parse_run(words: list[str], glue: str, template: str) -> Run:
+def _parse_run(words: list[str], glue: str) -> Run:
     form, *groups = words
     if form not in get_args(Form) or not groups or set(groups) - set(GROUPS):
         accepted = f"a form of {', '.join(get_args(Form))} with groups of {', '.join(GROUPS)}"
-        raise BankError(f"template {template!r}: blank {{{' '.join(words)}}}; accepted: {accepted}")
+        raise BankError(f"blank {{{' '.join(words)}}} is not known; accepted: {accepted}")
     return Run(cast("Form", form), tuple(groups), glue)

@@ -14,7 +14,10 @@ _NOUNS |= dict.fromkeys(("woman", "female", "lady", "girl"), "she")
 _NOUNS |= dict.fromkeys(("child", "kid", "person", "pedestrian"), "they")
 
 _BASE = "be|have|do|go|walk|run|stand|sit|squat|crouch|jog|stroll|wear|carry|hold|ride|use|smoke|take|push|show|consist"
-_THIRD = "is|has|does|goes|walks|runs|stands|sits|wears|carries|holds|rides|uses|smokes|takes|pushes|shows|consists"
+_THIRD = (
+    "is|has|does|goes|walks|runs|stands|sits|wears|carries|holds|rides|uses|smokes|takes|pushes|shows|consists"
+    "|depicts|presents"
+)
 _FINITE = re.compile(rf"\b(?:{_THIRD}|are|have|wear|carry|hold|ride|use|push|was|were|wore|carried)\b", re.IGNORECASE)
 
 # Singular things that cannot stand without an article or another determiner right after these words.

@@ -27,18 +27,19 @@ def choose_rows(rows: pa.Table, count: int) -> pa.Table:
     Returns:
         At most ``count`` of the rows, in order of video and time.
     """
-    order = rows.select(["video_id", "pts_s", "crop_id"]).append_column("row", pa.array(range(len(rows))))
+    order = rows.select(["video_id", "pts_s", "crop_id"]).append_column("row", pa.array(np.arange(len(rows))))
     ordered = order.sort_by([(name, "ascending") for name in ("video_id", "pts_s", "crop_id")])["row"].to_numpy()
     sharpness = np.nan_to_num(np.asarray(rows["sharpness"].to_numpy(), np.float64))
     chosen: list[int] = []
     seen: list[npt.NDArray[np.float32]] = []
-    for stretch in np.array_split(ordered, max(1, min(count, len(ordered)))):
+    stretches = min(count, len(ordered))
+    for stretch in np.array_split(ordered, stretches) if stretches else ():
         best = stretch[np.argsort(-sharpness[stretch], kind="stable")][:_CANDIDATES]
         looks = [_look(rows["jpeg"][int(row)].as_py()) for row in best]
-        if looks:
-            pick = max(range(len(looks)), key=lambda index: _novelty(looks[index], seen))
-            chosen.append(int(best[pick]))
-            seen.append(looks[pick])
+        novelty = [_novelty(look, seen) for look in looks]
+        pick = int(np.argmax(novelty))
+        chosen.append(int(best[pick]))
+        seen.append(looks[pick])
     return rows.take(pa.array(chosen, pa.int64()))
 
 

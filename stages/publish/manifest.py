@@ -45,7 +45,9 @@ def manifest_table(
     split = splits_of(crops, split_of)
     taken = pc.and_(pc.is_null(reasons(crops, captions, videos, config)), pc.is_valid(split))
     # The bytes are moved once, when what goes in and its order are known.
-    keys = crops.select([*(name for name, _ in _ORDER), "crop_id"]).append_column("row", pa.array(range(len(crops))))
+    keys = crops.select([*(name for name, _ in _ORDER), "crop_id"]).append_column(
+        "row", pa.array(np.arange(len(crops)))
+    )
     rows = keys.filter(taken).sort_by([*_ORDER, ("crop_id", "ascending")])["row"].combine_chunks()
     chosen = crops.take(rows)
     columns = {

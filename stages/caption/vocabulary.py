@@ -1,0 +1,33 @@
+"""Every word that captions of a bank and a grammar may hold."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from stages.caption.bank import Bank
+from stages.caption.grammar import Template
+from stages.caption.lint import words
+from stages.caption.phrases import Phrase
+
+# What the rendering of sentences adds of its own: articles, pairs, lists, relative clauses, pronouns.
+_OWN = "a an the pair of and in with who is are he she they his her their this"
+
+
+def vocabulary(bank: Bank, templates: Iterable[Template]) -> frozenset[str]:
+    """The words, lower case.
+
+    Args:
+        bank: The phrase bank.
+        templates: The templates in use.
+    """
+    literal = (re.sub(r"\{[^{}]*\}", " ", template.text) for template in templates)
+    verbs = (f"{way.plain} {way.third} {way.joined}" for ways in bank.verbs.values() for way in ways)
+    texts = [_OWN, *literal, *verbs, *(text for phrase in _phrases(bank) for text, _, _ in phrase.wordings)]
+    return frozenset(word for text in texts for word in words(text))
+
+
+def _phrases(bank: Bank) -> Iterator[Phrase]:
+    yield bank.person
+    for facet in bank.facets:
+        yield from (phrase for phrase in facet.phrases if phrase.value != "none")
+        if facet.block.generic:
+            yield facet.block.generic
