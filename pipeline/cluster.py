@@ -1,8 +1,11 @@
 """Joining a Ray cluster, or starting a local one, quietly."""
 
+import contextlib
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Iterator
 
 from pipeline.errors import UserError
 from pipeline.recipe import RunConfig
@@ -32,7 +35,8 @@ def connect(address: str | None, config: RunConfig) -> str:
 
     address = address or os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
-        _join(address) if address else _start(config)
+        with _mute_core():
+            _join(address) if address else _start(config)
     _set_up_data()
     quieten()
     if not address:
@@ -82,6 +86,21 @@ def _join(address: str) -> None:
             f"--address {address!r}: no Ray cluster could be joined ({first}). Start one with 'ray start --head', "
             "and give its token through RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it asks for one"
         ) from error
+
+
+@contextlib.contextmanager
+def _mute_core() -> Iterator[None]:
+    """Hide what Ray's core prints while it starts: it announces its log level on the very stderr that it spares."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _set_up_data() -> None:

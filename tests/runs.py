@@ -82,7 +82,7 @@ def write_recipe(path: Path, corpus: Path, urls: list[str], clip: Path, **change
     return path
 
 
-def reidforge(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def reidforge(*arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     return subprocess.run(
         command(*arguments), capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False, env=environment()

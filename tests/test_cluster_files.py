@@ -26,7 +26,7 @@ DOCKERFILE = ROOT / "deploy/Dockerfile"
 RUNTIME_ENV = ROOT / "runtime_env.yaml"
 
 NEEDED = ["pipeline/__main__.py", "stages/resources.py", "schemas/tables.py", "recipes/demo.yaml", "models/yolo26n.pt"]
-LEFT_BEHIND = set(".git .venv .cache .ci corpora benchmarks deploy docs notebooks tests".split())
+LEFT_BEHIND = {".git", ".venv", ".cache", ".ci", "corpora", "benchmarks", "deploy", "docs", "notebooks", "tests"}
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.caption.bank import Bank, Facet, block_facets, compose
+from stages.caption.bank import Bank, block_facets, compose
+from stages.caption.combine import write_sentences
 from stages.caption.config import CaptionConfig
 from stages.caption.phrases import Attribute, Phrase
+from stages.caption.truth import told_values
 from stages.caption.words import Number, with_article
 
 Truth = Mapping[str, str]
@@ -37,7 +39,9 @@ class Block:
     def __init__(self, bank: Bank, rng: random.Random, synonyms: float) -> None:
         self._bank, self._rng = bank, rng
         self._said = {
-            (facet.name, phrase.value): _draw(phrase, rng, synonyms) for facet in bank.facets for phrase in facet.phrases
+            (facet.name, phrase.value): _draw(phrase, rng, synonyms)
+            for facet in bank.facets
+            for phrase in facet.phrases
         }
 
     def ask(self, question: str, truths: Sequence[Truth], crop_ids: Sequence[str]) -> list[str]:
@@ -90,9 +94,7 @@ class Block:
         return template.format(**blanks)
 
     def _sentences(self, truths: Sequence[Truth], crop_ids: Sequence[str]) -> list[str]:
-        from stages.caption.combine import write_sentences
-
-        told = np.array([[_told(facet, truth) for facet in self._bank.facets] for truth in truths])
+        told = np.concatenate([told_values(truth, self._bank) for truth in truths])
         config = CaptionConfig(seed=self._rng.getrandbits(32))
         return write_sentences(told, crop_ids, self._bank, config).texts
 
@@ -104,11 +106,6 @@ def _draw(phrase: Phrase, rng: random.Random, synonyms: float) -> Wording:
     else:
         text, number, _ = wordings[0]
     return Wording(phrase, text, number)
-
-
-def _told(facet: Facet, truth: Truth) -> int:
-    value = truth.get(facet.name, "none")
-    return -1 if value == "none" else facet.index[value]
 
 
 def texts_of_block(

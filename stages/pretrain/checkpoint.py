@@ -1,9 +1,9 @@
 """Checkpoints: everything that training needs to go on exactly where it stopped."""
 
-import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -60,15 +60,13 @@ def save(
         shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir(parents=True)
     torch.save(state | {"workers": workers}, partial / STATE_FILE)
-    os.replace(partial, target)
+    partial.replace(target)
     for old in sorted(directory.glob("step-*"))[:-keep]:
         shutil.rmtree(old)
     return target
 
 
-def restore(
-    checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, device: str
-) -> Progress:
+def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, device: str) -> Progress:
     """Load what ``save`` wrote.
 
     Raises:
@@ -79,6 +77,9 @@ def restore(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
+    except UnpicklingError as error:
+        message = f"checkpoint {checkpoint} cannot be resumed from: {STATE_FILE} is damaged, or holds more than weights"
+        raise UnitError(message, kind="bad_checkpoint") from error
     except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnitError(f"checkpoint {checkpoint} cannot be resumed from: {first}", kind="bad_checkpoint") from error

@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -63,22 +63,8 @@ class Batch:
     """int64 [B, K], row in ``tokens`` of the k-th caption of each crop."""
     position: int
     """Rows taken from the epoch's stream so far, unreadable ones counted."""
-
-
-@dataclass
-class Counts:
-    """What was met on the way."""
-
-    unreadable: int = 0
-    """Crops whose JPEG could not be decoded, or that had no caption."""
-    names: list[str] = field(default_factory=list)
-    """crop_id of the first few of them."""
-
-    def skip(self, crop_id: str) -> None:
-        """Count a crop that gives nothing to train on."""
-        self.unreadable += 1
-        if len(self.names) < 10:
-            self.names.append(crop_id)
+    unreadable: tuple[str, ...]
+    """crop_id of those taken for this batch that could not be decoded or have no caption."""
 
 
 def rows_of(stream: Iterator[pa.RecordBatch]) -> Iterator[Row]:
@@ -95,8 +81,8 @@ def shuffled(rows: Iterator[Row], size: int, seed: str) -> Iterator[Row]:
     held = list(islice(rows, size))
     for row in rows:
         index = rng.randrange(len(held))
-        held[index], row = row, held[index]  # noqa: PLW2901 - the drawn row leaves, the new one takes its place
-        yield row
+        drawn, held[index] = held[index], row
+        yield drawn
     rng.shuffle(held)
     yield from held
 
@@ -126,7 +112,8 @@ def _jitter(image: Image, strength: float, rng: random.Random) -> Image:
     pixels = image.astype(np.float32) * brightness
     pixels = (pixels - pixels.mean()) * contrast + pixels.mean()
     grey = pixels.mean(axis=2, keepdims=True)
-    return np.clip((pixels - grey) * saturation + grey, 0, 255).astype(np.uint8)
+    changed: Image = np.clip((pixels - grey) * saturation + grey, 0, 255).astype(np.uint8)
+    return changed
 
 
 def choose(captions: Sequence[str], config: PretrainConfig, rng: random.Random) -> list[str]:
@@ -136,7 +123,7 @@ def choose(captions: Sequence[str], config: PretrainConfig, rng: random.Random) 
 
 
 def batches(
-    rows: Iterator[Row], config: PretrainConfig, inputs: Inputs, *, size: int, epoch: int, counts: Counts, skip: int = 0
+    rows: Iterator[Row], config: PretrainConfig, inputs: Inputs, *, size: int, epoch: int, skip: int = 0
 ) -> Iterator[Batch]:
     """Training batches from rows that are already in order.
 
@@ -149,26 +136,28 @@ def batches(
         inputs: What the model takes.
         size: Crops in a batch.
         epoch: Number of the pass, from 0.
-        counts: Collects the crops that could not be used.
         skip: Rows to pass over undecoded: ``Batch.position`` of the last batch that was trained on.
 
     Yields:
         Batches of exactly ``size`` crops.
     """
-    position, kept = skip, []
+    position = skip
+    kept: list[tuple[Image, list[str]]] = []
+    unreadable: list[str] = []
     with ThreadPoolExecutor(config.loader_threads) as pool:
         remaining = islice(rows, skip, None)
         while taken := list(islice(remaining, size - len(kept))):
             # Only what still lacks is taken, so the position is known exactly when a batch is full.
             position += len(taken)
-            for row, sample in zip(taken, pool.map(lambda row: _sample(row, config, inputs, epoch), taken), strict=True):
+            samples = pool.map(lambda row: _sample(row, config, inputs, epoch), taken)
+            for row, sample in zip(taken, samples, strict=True):
                 if sample is None:
-                    counts.skip(row.crop_id)
+                    unreadable.append(row.crop_id)
                 else:
                     kept.append(sample)
             if len(kept) == size:
-                yield _collate(kept, inputs, position)
-                kept = []
+                yield _collate(kept, inputs, position, tuple(unreadable))
+                kept, unreadable = [], []
 
 
 def _sample(row: Row, config: PretrainConfig, inputs: Inputs, epoch: int) -> tuple[Image, list[str]] | None:
@@ -180,18 +169,26 @@ def _sample(row: Row, config: PretrainConfig, inputs: Inputs, epoch: int) -> tup
     return fit(augment(image, config.augment, rng), inputs.height, inputs.width), texts
 
 
-def _collate(samples: Sequence[tuple[Image, list[str]]], inputs: Inputs, position: int) -> Batch:
+def _collate(
+    samples: Sequence[tuple[Image, list[str]]], inputs: Inputs, position: int, unreadable: tuple[str, ...]
+) -> Batch:
     images, texts = zip(*samples, strict=True)
     places: dict[str, int] = {}
     index = [[places.setdefault(text, len(places)) for text in chosen] for chosen in texts]
-    keys = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True) for text in places]
-    tokens = inputs.tokenize(list(places))
-    return Batch(inputs.pixels(images), tokens, torch.tensor(keys), torch.tensor(index), position)
+    keys, tokens = torch.tensor([_key(text) for text in places]), inputs.tokenize(list(places))
+    return Batch(inputs.pixels(images), tokens, keys, torch.tensor(index), position, unreadable)
+
+
+def _key(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+_Item = Batch | BaseException | None
 
 
 def ahead(items: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
     """The same items, made by a thread of their own while the consumer works."""
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+    ready: queue.Queue[_Item] = queue.Queue(depth)
     stop = threading.Event()
 
     def work() -> None:
@@ -216,7 +213,7 @@ def ahead(items: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
         thread.join()
 
 
-def _put(ready: "queue.Queue[Batch | BaseException | None]", item: Batch | BaseException | None, stop: threading.Event) -> None:
+def _put(ready: queue.Queue[_Item], item: _Item, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             return ready.put(item, timeout=0.1)

@@ -34,7 +34,7 @@ def retrieval_metrics(similarity: npt.NDArray[Any], relevant: npt.NDArray[np.boo
         relevant: bool [Q, G], which images answer which query.
 
     Returns:
-        ``r1``, ``r5``, ``r10`` and ``map``, shares from 0 to 1, over the queries that have an answer; NaN when none has.
+        ``r1``, ``r5``, ``r10`` and ``map``, shares from 0 to 1 over the queries that have an answer; NaN if none has.
 
     Raises:
         ValueError: The shapes differ or a score is not a number.
@@ -107,10 +107,8 @@ def evaluate(
         for batch in stream:
             _add(gallery, towers, inputs, batch, device, size)
         texts = list(gallery.texts)
-        parts = [
-            towers.clip.encode_text(inputs.tokenize(texts[start : start + size]).to(device), normalize=True).float().cpu()
-            for start in range(0, len(texts), size)
-        ]
+        tokens = (inputs.tokenize(texts[start : start + size]).to(device) for start in range(0, len(texts), size))
+        parts = [towers.clip.encode_text(part, normalize=True).float().cpu() for part in tokens]
     towers.train(was_training)
     counts = {"queries": float(len(texts)), "gallery": float(len(gallery.told))}
     if not texts:
@@ -118,9 +116,7 @@ def evaluate(
     return _score(gallery, torch.cat(parts)) | counts
 
 
-def _add(
-    gallery: _Gallery, towers: TwoTowers, inputs: Inputs, batch: pa.RecordBatch, device: str, size: int
-) -> None:
+def _add(gallery: _Gallery, towers: TwoTowers, inputs: Inputs, batch: pa.RecordBatch, device: str, size: int) -> None:
     rows = batch.select(["crop_id", "jpeg", "captions", "attributes"]).to_pylist()
     for start in range(0, len(rows), size):
         images = []

@@ -15,8 +15,9 @@ from stages.devices import pick_device, pick_dtype, set_threads
 from stages.errors import UnitError
 from stages.pretrain.checkpoint import Progress, restore, save
 from stages.pretrain.config import PretrainConfig
-from stages.pretrain.data import Batch, Counts, Inputs, Row, ahead, batches, rows_of, shuffled
+from stages.pretrain.data import Batch, Inputs, Row, ahead, batches, rows_of, shuffled
 from stages.pretrain.evaluate import evaluate
+from stages.pretrain.heap import keep_freed_memory
 from stages.pretrain.loss import contrastive_loss, distributed, mask_tokens, mlm_loss
 from stages.pretrain.model import Outputs, TwoTowers, export, special_tokens
 
@@ -82,6 +83,8 @@ class _Run:
         self, config: PretrainConfig, directory: Path, report: Report, rows: int, resume_from: Path | None
     ) -> None:
         set_threads(config.threads)
+        if pick_device(config.device) == "cpu":
+            keep_freed_memory()
         self.config, self.directory, self._report = config, directory, report
         self.world, self.rank = (dist.get_world_size(), dist.get_rank()) if distributed() else (1, 0)
         self.size = max(1, min(config.batch_size, rows) // self.world)
@@ -99,7 +102,6 @@ class _Run:
         self.progress, self.checkpoint = Progress(), resume_from
         if resume_from is not None:
             self.progress = restore(resume_from, self.towers, self.optimizer, self.scaler, self.device)
-        self.counts = Counts(self.progress.unreadable)
         self.writer = _writer(directory / "tensorboard", self.progress.step) if self.rank == 0 else None
 
     def run(self, train_stream: Stream, val_stream: Callable[[], Iterable[pa.RecordBatch]] | None) -> Result:
@@ -113,7 +115,7 @@ class _Run:
         if self.writer is not None:
             self.writer.close()
         rows = [row for entry in self.progress.history for row in metric_rows(entry)]
-        return Result(self.progress.step, rows, self.checkpoint, model, self.counts.unreadable)
+        return Result(self.progress.step, rows, self.checkpoint, model, self.progress.unreadable)
 
     def _epoch(self, train_stream: Stream) -> None:
         config, progress = self.config, self.progress
@@ -123,13 +125,13 @@ class _Run:
             self.inputs,
             size=self.size,
             epoch=progress.epoch,
-            counts=self.counts,
             skip=progress.position,
         )
         wanted = min(self.steps_per_epoch - progress.batch, self.total - progress.step)
         for batch in ahead(islice(source, int(wanted))):
             losses = self._step(batch)
             progress.step, progress.batch, progress.position = progress.step + 1, progress.batch + 1, batch.position
+            progress.unreadable += len(batch.unreadable)
             if progress.batch == self.steps_per_epoch:
                 progress.epoch, progress.batch, progress.position = progress.epoch + 1, 0, 0
             self._after_step(losses)
@@ -142,7 +144,7 @@ class _Run:
         with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
             losses = self._losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(losses["loss"]).backward()
+        self.scaler.scale(losses["loss"]).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.towers.parameters(), self.config.clip_norm)
@@ -194,7 +196,6 @@ class _Run:
             message = f"the loss became {entry['loss']} at step {step}; lower pretrain.learning_rate"
             raise UnitError(message, kind="diverged")
         self.progress.history.append(entry)
-        self.progress.unreadable = self.counts.unreadable
         written = self._save() if due else None
         self._tell(entry, written)
 
@@ -210,9 +211,7 @@ class _Run:
         entry = self._entry("val")
         if self.rank == 0:
             size = self.config.eval_batch_size
-            entry |= evaluate(
-                self.towers, self.inputs, val_stream(), device=self.device, dtype=self.dtype, size=size
-            )
+            entry |= evaluate(self.towers, self.inputs, val_stream(), device=self.device, dtype=self.dtype, size=size)
         if self.world > 1:
             dist.barrier()
         self.progress.history.append(entry)
@@ -269,4 +268,4 @@ def _writer(folder: Path, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     # What a killed run wrote after its last checkpoint is written again.
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)

@@ -26,7 +26,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> torch.Tensor:  # noqa: ARG004 - PyTorch's signature
-        total = gradients[0].contiguous()
+        total: torch.Tensor = gradients[0].contiguous()
         dist.all_reduce(total)
         rows = total.shape[0] // dist.get_world_size()
         return total[dist.get_rank() * rows : (dist.get_rank() + 1) * rows]
@@ -41,7 +41,7 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     Returns:
         [W * B, ...], worker 0 first.
     """
-    gathered: torch.Tensor = _Gather.apply(rows) if distributed() else rows  # type: ignore[no-untyped-call]
+    gathered: torch.Tensor = _Gather.apply(rows) if distributed() else rows
     return gathered
 
 

@@ -138,7 +138,8 @@ def read_spec(config: PretrainConfig) -> dict[str, Any]:
     if config.bidirectional:
         model["text_cfg"]["no_causal_mask"] = True
     preprocess = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD, "interpolation": "bicubic"}
-    return {"model_cfg": model, "preprocess_cfg": preprocess | read.get("preprocess_cfg", {}) | {"resize_mode": "squash"}}
+    preprocess |= read.get("preprocess_cfg", {})
+    return {"model_cfg": model, "preprocess_cfg": preprocess | {"resize_mode": "squash"}}
 
 
 def _check(model: dict[str, Any], name: str) -> None:
@@ -184,7 +185,7 @@ def _load(clip: Any, init: str) -> None:
     path = Path(locate(init))
     file = path / WEIGHTS_FILE if path.is_dir() else path
     if not file.is_file():
-        raise ValueError(f"pretrain.init {init!r}: no such file; give a weights file, or null to start from random numbers")
+        raise ValueError(f"pretrain.init {init!r}: no such file; give a weights file, or null for random numbers")
     try:
         load_checkpoint(clip, str(file), weights_only=True)
     except (RuntimeError, KeyError) as error:
@@ -210,5 +211,8 @@ def export(towers: TwoTowers, directory: Path, *, half: bool = False) -> Path:
     state = {name: value.detach().cpu().contiguous() for name, value in towers.clip.state_dict().items()}
     state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
     (directory / CONFIG_FILE).write_text(json.dumps(towers.spec, indent=2) + "\n", encoding="utf-8")
-    save_file(state, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    partial = directory / f".{WEIGHTS_FILE}.part"
+    save_file(state, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)
+    partial.replace(directory / WEIGHTS_FILE)
     return directory

@@ -12,6 +12,8 @@ import pytest
 
 from tests.runs import CLIP, ask, command, empty_street, environment, reidforge, rows, serve, tiny_clip, write_recipe
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.stages.pretrain_toys import config, row, stream_of
 
 from stages.pretrain.config import AugmentConfig, PretrainConfig
-from stages.pretrain.data import Batch, Counts, Inputs, Row, ahead, augment, batches, choose, fit, rows_of, shuffled
+from stages.pretrain.data import Batch, Inputs, Row, ahead, augment, batches, choose, fit, rows_of, shuffled
+from tests.stages.pretrain_toys import config, row, stream_of
 
 
 def tokenize(texts: list[str]) -> torch.Tensor:
@@ -20,9 +20,9 @@ def tokenize(texts: list[str]) -> torch.Tensor:
 INPUTS = Inputs(32, 16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), tokenize)
 
 
-def made(settings: PretrainConfig, rows: list[dict[str, Any]], counts: Counts | None = None, **more: Any) -> list[Batch]:
+def made(settings: PretrainConfig, rows: list[dict[str, Any]], **more: Any) -> list[Batch]:
     source = rows_of(stream_of(rows)())
-    return list(batches(source, settings, INPUTS, size=4, epoch=0, counts=counts or Counts(), **more))
+    return list(batches(source, settings, INPUTS, size=4, epoch=0, **more))
 
 
 def test_batches_hold_each_text_once(tmp_path: Path) -> None:
@@ -38,11 +38,9 @@ def test_batches_hold_each_text_once(tmp_path: Path) -> None:
 def test_unreadable_crops_are_counted_and_leave_the_batches_whole(tmp_path: Path) -> None:
     rows = [row(n) for n in range(9)]
     rows[1]["jpeg"], rows[2]["jpeg"], rows[4]["captions"] = b"\xff\xd8 broken", b"", []
-    counts = Counts()
-    (batch,) = made(config(tmp_path), rows, counts)
+    (batch,) = made(config(tmp_path), rows)
     assert len(batch.images) == 4
-    assert counts.unreadable == 3
-    assert counts.names == [rows[n]["crop_id"] for n in (1, 2, 4)]
+    assert batch.unreadable == tuple(rows[n]["crop_id"] for n in (1, 2, 4))
     assert batch.position == 7
 
 

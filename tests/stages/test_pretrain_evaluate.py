@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.stages.pretrain_toys import attribute, config, row, table
 
 from stages.pretrain.evaluate import evaluate, retrieval_metrics, told_set
 from stages.pretrain.model import TwoTowers
+from tests.stages.pretrain_toys import attribute, config, row, table
 
 YES, NO = True, False
 
