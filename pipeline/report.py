@@ -22,8 +22,9 @@ __all__ = ["CorpusReport", "about", "gather", "render", "write_contact_sheet"]
 SHEET_CROPS: Final = 24
 
 _DRAWN: Final = (
-    "It was trained on drawn pedestrians alone: it tells the colours and garments of drawings, and is often wrong about"
-    " real ones. Captions for real work need real weights, such as recipes/luperson_t.yaml names."
+    "It was trained on drawn pedestrians alone: it is right about the colours of drawn garments in half of the cases,"
+    " guesses at the rest, and knows nothing of real persons. Captions for real work need real weights, such as"
+    " recipes/luperson_t.yaml names."
 )
 
 # The crops that the sheet is chosen from: of some videos, in each stretch of time the sharpest. Only their bytes
