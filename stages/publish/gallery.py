@@ -1,11 +1,12 @@
 """Choice of a few crops that show what a corpus holds."""
 
-import io
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from stages.embed.tables import decode
 
 # Of each stretch of time so many of the sharpest crops are looked at.
 _CANDIDATES: Final = 8
@@ -41,16 +42,6 @@ def choose_rows(rows: pa.Table, count: int) -> pa.Table:
         chosen.append(int(best[pick]))
         seen.append(looks[pick])
     return rows.take(pa.array(chosen, pa.int64()))
-
-
-def decode(jpeg: bytes) -> npt.NDArray[np.uint8] | None:
-    """RGB uint8 [H, W, 3] of a crop; None when it cannot be decoded."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
-    except (UnidentifiedImageError, OSError):
-        return None
 
 
 def _look(jpeg: bytes) -> npt.NDArray[np.float32]:

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from stages.embed.tables import decode
 from stages.publish.contact_sheet import CARD, PHOTO, contact_sheet, to_png
-from stages.publish.gallery import choose_rows, decode
+from stages.publish.gallery import choose_rows
 from tests.corpora import person_jpeg
 
 COLOURS = ("red", "blue", "black", "gray")
