@@ -11,6 +11,9 @@ from pipeline.errors import RunFailed, UserError
 # Typer carries its own copy of click; this is the public way to the base of all its complaints.
 UsageError: Any = typer.BadParameter.__base__
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C or SIGTERM ended, as shells give it."""
+
 app = typer.Typer(
     name="reidforge",
     help="Build person re-identification corpora from video, and pre-train on them.",
@@ -142,15 +145,17 @@ def execute(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     command: Any = typer.main.get_command(app)
     try:
-        return int(command.main(arguments, prog_name="reidforge", standalone_mode=False) or 0)
+        code = int(command.main(arguments, prog_name="reidforge", standalone_mode=False) or 0)
     except UsageError as error:
         return _usage(error)
     except UserError as error:
         return _complain(str(error), 2)
     except RunFailed as error:
         return _complain(str(error), 1)
-    except (KeyboardInterrupt, typer.Abort):
-        return _complain("stopped; nothing that was finished is lost, the same command goes on from here", 130)
+    # Typer makes this of a KeyboardInterrupt, without a word.
+    if code == INTERRUPTED:
+        return _complain("stopped; nothing that was finished is lost, the same command goes on from here", code)
+    return code
 
 
 def _usage(error: Any) -> int:

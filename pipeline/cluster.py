@@ -3,9 +3,11 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from types import FrameType
 
 from pipeline.errors import UserError
 from pipeline.recipe import RunConfig
@@ -37,6 +39,9 @@ def connect(address: str | None, config: RunConfig) -> str:
     if not ray.is_initialized():
         with _mute_core():
             _join(address) if address else _start(config)
+        # Ray would leave on SIGTERM without a word; a job that is stopped ends as Ctrl-C does.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
     _set_up_data()
     quieten()
     if not address:
@@ -101,6 +106,12 @@ def _mute_core() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's arguments
+    # Said at once: workers take seconds to end, and `ray job stop` waits three before it kills.
+    os.write(2, b"\nreidforge: stopping; what is finished stays\n")
+    raise KeyboardInterrupt
 
 
 def _set_up_data() -> None:

@@ -1,0 +1,162 @@
+"""First half of the embedded CLIP's training: its image tower learns to tell attributes of rendered pedestrians.
+
+Two small towers that start from random numbers learn little from each other: the text tower does not yet know what
+words mean, so it cannot tell the image tower what to look for. Labels can. The image tower is therefore trained as a
+classifier of every attribute (cosines with one vector per value, as CLIP will compare them later), each on the region
+that it is read from and on the whole crop; the text tower is tuned to it afterwards.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+from torch import nn
+
+from stages.caption.bank import Bank
+from stages.embed.config import Region
+from stages.embed.regions import cut_region
+from stages.embed.tables import decode
+from stages.pretrain.config import PretrainConfig
+from stages.pretrain.data import Inputs
+from stages.pretrain.heap import keep_freed_memory
+from stages.pretrain.model import TwoTowers, export
+
+Truth = Mapping[str, str]
+Pixels = npt.NDArray[np.uint8]
+
+UNKNOWN = -100
+SAVE_EVERY, TELL_EVERY = 500, 100
+
+
+class Classifier(nn.Module):
+    """The towers' image side with one vector per value of every attribute."""
+
+    def __init__(self, towers: TwoTowers, bank: Bank) -> None:
+        super().__init__()
+        self.visual, self.scale = towers.clip.visual, towers.clip.logit_scale
+        dim = towers.spec["model_cfg"]["embed_dim"]
+        self.values = nn.ParameterDict(
+            {facet.name: nn.Parameter(torch.randn(len(facet.phrases), dim)) for facet in bank.facets}
+        )
+
+    def forward(self, images: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Logits [B, values] of these attributes for images float [B, 3, H, W]."""
+        features = F.normalize(self.visual(images), dim=-1)
+        scale = self.scale.exp().clamp(max=100.0)
+        return {name: scale * features @ F.normalize(self.values[name], dim=-1).T for name in names}
+
+
+class Crops:
+    """Every region of every render at the model's size, and the labels."""
+
+    def __init__(
+        self,
+        jpegs: Sequence[bytes],
+        truths: Sequence[Truth],
+        bank: Bank,
+        inputs: Inputs,
+        shown: Mapping[Region, float],
+    ) -> None:
+        self.inputs, self.count, self._shown = inputs, len(jpegs), shown
+        self._pixels: dict[Region, Pixels] = {
+            region: np.empty((len(jpegs), inputs.height, inputs.width, 3), np.uint8) for region in shown
+        }
+        for row, jpeg in enumerate(jpegs):
+            image = decode(jpeg)
+            assert image is not None
+            for region, pixels in self._pixels.items():
+                part = cut_region(image, region)
+                cv2.resize(part, (inputs.width, inputs.height), dst=pixels[row], interpolation=cv2.INTER_AREA)
+        self.labels = {facet.name: _labels(facet, truths) for facet in bank.facets}
+        self.read_from = {facet.name: facet.block.region for facet in bank.facets}
+
+    def batches(self, size: int, seed: int, first: int) -> Iterator[tuple[Region, Pixels, npt.NDArray[np.intp]]]:
+        """Region, pixels and rows of one step after the other, from step ``first`` on, without end."""
+        while True:
+            rng = np.random.default_rng([seed, first])
+            shares = np.array(list(self._shown.values()))
+            region = list(self._shown)[rng.choice(len(shares), p=shares / shares.sum())]
+            rows = np.sort(rng.integers(0, self.count, size))
+            pixels = self._pixels[region][rows]
+            pixels[::2] = pixels[::2, :, ::-1]
+            yield region, pixels, rows
+            first += 1
+
+    def asked(self, region: Region) -> list[str]:
+        """Attributes that a region is asked for."""
+        return [name for name, own in self.read_from.items() if region in ("whole", own)]
+
+
+def _labels(facet: Any, truths: Sequence[Truth]) -> torch.Tensor:
+    places = {phrase.value: place for place, phrase in enumerate(facet.phrases)}
+    return torch.tensor([places.get(truth.get(facet.name, ""), UNKNOWN) for truth in truths])
+
+
+def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops: Crops, work: Path) -> Path:
+    """Train the image tower as a classifier, going on from its last checkpoint.
+
+    Args:
+        config: The model, its first weights and the batch size.
+        lessons: ``steps``, ``learning_rate``, ``weight_decay``, ``threads`` and ``weights``, the factor of an
+            attribute's loss where it is not 1.
+        bank: Attributes and their values.
+        crops: Renders, their truth, and how often each region is shown.
+        work: Folder of the checkpoint and of the model.
+
+    Returns:
+        Folder of the model: ``init`` of what comes next.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(lessons["threads"])
+    torch.manual_seed(config.seed)
+    towers = TwoTowers(config)
+    model = Classifier(towers, bank).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lessons["learning_rate"], weight_decay=lessons["weight_decay"])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lessons["learning_rate"], total_steps=lessons["steps"], pct_start=0.1
+    )
+    parts, file, step = {"model": model, "optimizer": optimizer, "schedule": schedule}, work / "lessons.pt", 0
+    if file.exists():
+        state = torch.load(file, weights_only=True)
+        step = state.pop("step")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    started = time.monotonic()
+    for region, pixels, rows in crops.batches(config.batch_size, config.seed, step):
+        if step == lessons["steps"]:
+            break
+        losses = _losses(model, crops, region, pixels, rows)
+        loss = torch.stack([lessons["weights"].get(name, 1.0) * value for name, value in losses.items()]).sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        step += 1
+        if step % TELL_EVERY == 0:
+            told = " ".join(f"{name}={float(value):.3f}" for name, value in losses.items() if "colour" in name)
+            print(f"{time.monotonic() - started:7.1f} s lesson {step} {region} {told}", flush=True)
+        if step % SAVE_EVERY == 0 or step == lessons["steps"]:
+            work.mkdir(parents=True, exist_ok=True)
+            state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}
+            torch.save(state, file.with_suffix(".part"))
+            file.with_suffix(".part").replace(file)
+    return export(towers, work / "taught")
+
+
+def _losses(
+    model: Classifier, crops: Crops, region: Region, pixels: Pixels, rows: npt.NDArray[np.intp]
+) -> dict[str, torch.Tensor]:
+    images = crops.inputs.pixels(pixels).contiguous(memory_format=torch.channels_last)
+    logits = model(images, crops.asked(region))
+    labels = {name: crops.labels[name][rows] for name in logits}
+    return {
+        name: F.cross_entropy(values, labels[name], ignore_index=UNKNOWN)
+        for name, values in logits.items()
+        if (labels[name] != UNKNOWN).any()
+    }
