@@ -12,6 +12,9 @@ from types import FrameType
 from pipeline.errors import UserError
 from pipeline.recipe import RunConfig
 
+STARTS = 3
+"""Times that a local cluster is started before it is given up."""
+
 _QUIET = ("ray", "ray.data", "ray.train", "ray.tune", "ray._private")
 
 
@@ -70,6 +73,26 @@ def quieten() -> None:
 def _start(config: RunConfig) -> None:
     import ray
 
+    # Ray gives its own processes thirty seconds, which a busy machine may not have.
+    trouble: Exception | None = None
+    for _ in range(STARTS):
+        try:
+            _init(config)
+        except Exception as error:  # noqa: BLE001 - what Ray raises when it is late
+            ray.shutdown()
+            trouble = error
+        else:
+            return
+    assert trouble is not None
+    raise UserError(
+        f"Ray did not start on this machine, tried {STARTS} times: {_first_line(trouble)} "
+        "Give it processor time and memory, or name a running cluster with --address"
+    ) from trouble
+
+
+def _init(config: RunConfig) -> None:
+    import ray
+
     ray.init(
         num_cpus=config.cpus,
         object_store_memory=config.object_store_mb << 20,
@@ -86,11 +109,15 @@ def _join(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--address {address!r}: no Ray cluster could be joined ({first}). Start one with 'ray start --head', "
-            "and give its token through RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it asks for one"
+            f"--address {address!r}: no Ray cluster could be joined ({_first_line(error)}). "
+            "Start one with 'ray start --head', and give its token through "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it asks for one"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ that it is read from and on the whole crop; the text tower is tuned to it afterw
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,11 @@ class Classifier(nn.Module):
             {facet.name: nn.Parameter(torch.randn(len(facet.phrases), dim)) for facet in bank.facets}
         )
 
-    def forward(self, images: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Logits [B, values] of these attributes for images float [B, 3, H, W]."""
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Logits [B, values] of every attribute for images float [B, 3, H, W]."""
         features = F.normalize(self.visual(images), dim=-1)
         scale = self.scale.exp().clamp(max=100.0)
-        return {name: scale * features @ F.normalize(self.values[name], dim=-1).T for name in names}
+        return {name: scale * features @ F.normalize(self.values[name], dim=-1).T for name in self.values}
 
 
 class Crops:
@@ -64,33 +64,37 @@ class Crops:
         shown: Mapping[Region, float],
     ) -> None:
         self.inputs, self.count, self._shown = inputs, len(jpegs), shown
-        self._pixels: dict[Region, Pixels] = {
-            region: np.empty((len(jpegs), inputs.height, inputs.width, 3), np.uint8) for region in shown
-        }
+        self._pixels: list[Pixels] = [np.empty((len(jpegs), inputs.height, inputs.width, 3), np.uint8) for _ in shown]
         for row, jpeg in enumerate(jpegs):
             image = decode(jpeg)
             assert image is not None
-            for region, pixels in self._pixels.items():
+            for region, pixels in zip(shown, self._pixels, strict=True):
                 part = cut_region(image, region)
                 cv2.resize(part, (inputs.width, inputs.height), dst=pixels[row], interpolation=cv2.INTER_AREA)
         self.labels = {facet.name: _labels(facet, truths) for facet in bank.facets}
-        self.read_from = {facet.name: facet.block.region for facet in bank.facets}
+        self._asked = {
+            facet.name: np.array([region in ("whole", facet.block.region) for region in shown]) for facet in bank.facets
+        }
 
-    def batches(self, size: int, seed: int, first: int) -> Iterator[tuple[Region, Pixels, npt.NDArray[np.intp]]]:
-        """Region, pixels and rows of one step after the other, from step ``first`` on, without end."""
-        while True:
-            rng = np.random.default_rng([seed, first])
-            shares = np.array(list(self._shown.values()))
-            region = list(self._shown)[rng.choice(len(shares), p=shares / shares.sum())]
-            rows = np.sort(rng.integers(0, self.count, size))
-            pixels = self._pixels[region][rows]
-            pixels[::2] = pixels[::2, :, ::-1]
-            yield region, pixels, rows
-            first += 1
+    def batch(self, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Images and labels of one step.
 
-    def asked(self, region: Region) -> list[str]:
-        """Attributes that a region is asked for."""
-        return [name for name, own in self.read_from.items() if region in ("whole", own)]
+        Every region is in every batch: batch normalisation would otherwise learn from batches of one region what it
+        never meets again.
+
+        Returns:
+            float32 [size, 3, H, W], and for each attribute int64 [size], ``UNKNOWN`` where the region is not asked.
+        """
+        shares = np.array(list(self._shown.values()))
+        regions = rng.choice(len(shares), size, p=shares / shares.sum())
+        rows = rng.integers(0, self.count, size)
+        pixels = np.stack([self._pixels[region][row] for region, row in zip(regions, rows, strict=True)])
+        pixels[::2] = pixels[::2, :, ::-1]
+        labels = {
+            name: torch.where(torch.from_numpy(self._asked[name][regions]), values[rows], UNKNOWN)
+            for name, values in self.labels.items()
+        }
+        return self.inputs.pixels(pixels).contiguous(memory_format=torch.channels_last), labels
 
 
 def _labels(facet: Any, truths: Sequence[Truth]) -> torch.Tensor:
@@ -128,10 +132,13 @@ def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops:
         for name, part in parts.items():
             part.load_state_dict(state[name])
     started = time.monotonic()
-    for region, pixels, rows in crops.batches(config.batch_size, config.seed, step):
-        if step == lessons["steps"]:
-            break
-        losses = _losses(model, crops, region, pixels, rows)
+    while step < lessons["steps"]:
+        images, labels = crops.batch(config.batch_size, np.random.default_rng([config.seed, step]))
+        losses = {
+            name: F.cross_entropy(values, labels[name], ignore_index=UNKNOWN)
+            for name, values in model(images).items()
+            if (labels[name] != UNKNOWN).any()
+        }
         loss = torch.stack([lessons["weights"].get(name, 1.0) * value for name, value in losses.items()]).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -139,24 +146,11 @@ def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops:
         schedule.step()
         step += 1
         if step % TELL_EVERY == 0:
-            told = " ".join(f"{name}={float(value):.3f}" for name, value in losses.items() if "colour" in name)
-            print(f"{time.monotonic() - started:7.1f} s lesson {step} {region} {told}", flush=True)
+            told = " ".join(f"{name}={value.item():.2f}" for name, value in losses.items())
+            print(f"{time.monotonic() - started:7.1f} s lesson {step} {told}", flush=True)
         if step % SAVE_EVERY == 0 or step == lessons["steps"]:
             work.mkdir(parents=True, exist_ok=True)
             state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}
             torch.save(state, file.with_suffix(".part"))
             file.with_suffix(".part").replace(file)
     return export(towers, work / "taught")
-
-
-def _losses(
-    model: Classifier, crops: Crops, region: Region, pixels: Pixels, rows: npt.NDArray[np.intp]
-) -> dict[str, torch.Tensor]:
-    images = crops.inputs.pixels(pixels).contiguous(memory_format=torch.channels_last)
-    logits = model(images, crops.asked(region))
-    labels = {name: crops.labels[name][rows] for name in logits}
-    return {
-        name: F.cross_entropy(values, labels[name], ignore_index=UNKNOWN)
-        for name, values in logits.items()
-        if (labels[name] != UNKNOWN).any()
-    }
