@@ -10,7 +10,18 @@ from pipeline.flow.crawl import MEDIA, live_media
 from pipeline.flow.stages import STAGES
 from pipeline.ledger import Ledger
 
-_FOLDERS = ("listings", "videos", "detections", "crops", "embeddings", "captions", "manifests", "checkpoints", MEDIA)
+_FOLDERS = (
+    "listings",
+    "videos",
+    "detections",
+    "crops",
+    "embeddings",
+    "evidence",
+    "captions",
+    "manifests",
+    "checkpoints",
+    MEDIA,
+)
 
 
 def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:

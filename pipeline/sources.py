@@ -42,6 +42,7 @@ SOURCES: Final = (
     Source("detections", "detections", tables.DETECTIONS),
     Source("crops", "crops", tables.CROPS),
     Source("embeddings", "embeddings", _embeddings(), "model"),
+    Source("evidence", "evidence", tables.EVIDENCE, "model"),
     Source("captions", "captions", tables.CAPTIONS, "variant"),
     Source("manifest", "manifests", tables.MANIFEST, "variant"),
     Source("metrics", "checkpoints", tables.METRICS, "variant"),

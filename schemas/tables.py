@@ -91,6 +91,20 @@ DETECTIONS = pa.schema(
     ]
 )
 
+OBJECT = pa.struct(
+    [
+        pa.field("label", pa.string()),
+        pa.field("confidence", pa.float32()),
+        # Pixels of the frame, as the person's own box.
+        pa.field("x1", pa.float32()),
+        pa.field("y1", pa.float32()),
+        pa.field("x2", pa.float32()),
+        pa.field("y2", pa.float32()),
+        # Share of the thing's box that lies inside the person's.
+        pa.field("overlap", pa.float32()),
+    ]
+)
+
 CROPS = pa.schema(
     [
         CROP_ID,
@@ -104,6 +118,12 @@ CROPS = pa.schema(
         _column("sharpness", pa.float32(), "variance of the Laplacian of the crop at 128x64, grey levels squared"),
         _column("brightness", pa.float32(), "mean luma, 0 to 255"),
         _column("duplicate_of", pa.string(), "crop_id of the crop that stands for this one; null when none"),
+        _column(
+            "keypoints",
+            pa.list_(pa.float32()),
+            "17 COCO keypoints, each x and y in pixels of the crop and confidence; null without pose",
+        ),
+        _column("objects", pa.list_(OBJECT), "things near the person; null where the detector looks for persons alone"),
         _column("jpeg", pa.binary(), "the crop, JPEG-encoded", nullable=False),
     ]
 )
@@ -117,12 +137,38 @@ def embeddings(dim: int) -> pa.Schema:
             VIDEO_ID,
             UNIT_ID,
             _column(
-                "region", pa.string(), "part of the crop that was embedded: whole, head, upper, lower", nullable=False
+                "region",
+                pa.string(),
+                "part of the crop that was embedded: whole, head, upper, lower, feet",
+                nullable=False,
             ),
             _column("embedding", pa.list_(pa.float16(), dim), "image feature, L2-normalised", nullable=False),
         ]
     )
 
+
+COLOUR = pa.struct(
+    [
+        pa.field("region", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("share", pa.float32()),
+        pa.field("margin", pa.float32()),
+    ]
+)
+
+EVIDENCE = pa.schema(
+    [
+        CROP_ID,
+        VIDEO_ID,
+        UNIT_ID,
+        _column(
+            "colours",
+            pa.list_(COLOUR),
+            "colour of the clothes in each region: name, share of its pixels that have it, and margin to the next name",
+        ),
+        _column("objects", pa.list_(OBJECT), "as in crops"),
+    ]
+)
 
 CAPTION = pa.struct(
     [
@@ -141,6 +187,10 @@ ATTRIBUTE = pa.struct(
         pa.field("probability", pa.float32()),
         pa.field("margin", pa.float32()),
         pa.field("used", pa.bool_()),
+        pa.field("source", pa.string()),
+        pa.field("clip_value", pa.string()),
+        pa.field("evidence", pa.string()),
+        pa.field("agrees", pa.bool_()),
     ]
 )
 
@@ -154,7 +204,8 @@ CAPTIONS = pa.schema(
         _column(
             "attributes",
             pa.list_(ATTRIBUTE),
-            "what was read, from which region, with probability, margin to the runner-up, and whether captions tell it",
+            "what was read, from which region, with probability, margin to the runner-up, whether captions tell it, "
+            "whose reading it is, and what the evidence beside CLIP says",
         ),
     ]
 )

@@ -29,6 +29,10 @@ CREATE VIEW embeddings AS SELECT * EXCLUDE (file) FROM source.embeddings SEMI JO
 COMMENT ON VIEW embeddings IS 'one row per model, crop and region';
 COMMENT ON COLUMN embeddings.model IS 'embedding model';
 
+CREATE VIEW evidence AS SELECT * EXCLUDE (file) FROM source.evidence SEMI JOIN source.live USING (unit_id, file);
+COMMENT ON VIEW evidence IS 'one row per model and crop: what its pixels and the detector say, beside CLIP';
+COMMENT ON COLUMN evidence.model IS 'embedding model whose run read the pixels';
+
 CREATE VIEW captions AS
 SELECT
     crop_id, video_id, unit_id, variant, seed, n,
@@ -53,9 +57,14 @@ COMMENT ON COLUMN attributes.attribute IS 'attribute that was asked for';
 COMMENT ON COLUMN attributes.region IS 'part of the crop that it was read from';
 COMMENT ON COLUMN attributes.phrase IS 'phrase that fitted best';
 COMMENT ON COLUMN attributes.value IS 'value that the phrase stands for';
-COMMENT ON COLUMN attributes.probability IS 'softmax probability of the phrase';
+COMMENT ON COLUMN attributes.probability IS
+    'softmax probability of the phrase; share of the pixels, or the detector''s confidence, where one of those is the source';
 COMMENT ON COLUMN attributes.margin IS 'probability less that of the runner-up';
 COMMENT ON COLUMN attributes.used IS 'whether the captions tell it';
+COMMENT ON COLUMN attributes.source IS 'whose reading the value is: clip, pixels or detector';
+COMMENT ON COLUMN attributes.clip_value IS 'value that CLIP read';
+COMMENT ON COLUMN attributes.evidence IS 'value that the pixels or the detector say; null when they say nothing';
+COMMENT ON COLUMN attributes.agrees IS 'whether CLIP and the evidence say the same; null without evidence';
 
 CREATE VIEW manifest AS SELECT * EXCLUDE (file) FROM source.manifest SEMI JOIN source.live USING (unit_id, file);
 COMMENT ON VIEW manifest IS 'one row per variant and published crop: bytes, captions, split, provenance';
@@ -159,6 +168,17 @@ CREATE MACRO low_margin(of_variant, n) AS TABLE
     ORDER BY a.margin, a.crop_id, a.attribute
     LIMIT n;
 COMMENT ON MACRO TABLE low_margin IS 'the readings that were hardest to tell from the runner-up';
+
+CREATE MACRO evidence_agreement(of_variant) AS TABLE
+    SELECT
+        a.attribute, count(*) AS crops, count(a.agrees) AS with_evidence, count(*) FILTER (a.agrees) AS agree,
+        round(avg(a.agrees::INT), 3) AS share, count(*) FILTER (a.source <> 'clip') AS taken_from_evidence
+    FROM attributes AS a
+    WHERE a.variant = of_variant
+    GROUP BY a.attribute
+    HAVING with_evidence > 0
+    ORDER BY share, a.attribute;
+COMMENT ON MACRO TABLE evidence_agreement IS 'how often pixels and detector say what CLIP says, attribute by attribute';
 
 CREATE MACRO compare_variants(one, other) AS TABLE
     SELECT

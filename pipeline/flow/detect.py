@@ -50,7 +50,14 @@ _DECODED = pa.schema(
     ]
 )
 
-_DETECTED = pa.schema([*_DECODED, pa.field("boxes", pa.list_(pa.list_(pa.float32())))])
+_DETECTED = pa.schema(
+    [
+        *_DECODED,
+        pa.field("boxes", pa.list_(pa.list_(pa.float32()))),
+        # Things near the persons; null per frame where the model knows none.
+        pa.field("things", pa.list_(pa.list_(pa.float32()))),
+    ]
+)
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
@@ -120,7 +127,11 @@ def _make_detect(config: DetectConfig) -> Step:
     detector = PersonDetector(config)
 
     def detect(row: Row) -> Row:
-        return {"boxes": [found.ravel() for found in detector(_images(row))]}
+        found = detector.look(_images(row))
+        return {
+            "boxes": [persons.ravel() for persons, _ in found],
+            "things": [None if things is None else things.ravel() for _, things in found],
+        }
 
     return detect
 
@@ -131,7 +142,10 @@ def _make_cut(config: DetectConfig) -> Step:
     def cut(row: Row) -> Row:
         frames = list(zip(row["index"], row["pts_s"], _images(row), strict=True))
         boxes = [np.asarray(found, np.float32).reshape(-1, 5) for found in row["boxes"]]
-        detections, crops = detect_chunk(frames, boxes, video_id=row["video_id"], unit_id=row["unit_id"], config=config)
+        things = [None if seen is None else np.asarray(seen, np.float32).reshape(-1, 6) for seen in row["things"]]
+        detections, crops = detect_chunk(
+            frames, boxes, video_id=row["video_id"], unit_id=row["unit_id"], config=config, things=things
+        )
         reason = "no person was found" if not detections.num_rows else "no person passed the rules"
         return result({DETECTIONS: detections, CROPS: crops}, reason)
 
@@ -168,7 +182,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 STAGE = Stage(
     name="detect",
     unit="chunk",
-    version=1,
+    version=2,
     identity=_identity,
     wanted=_wanted,
     execute=_execute,

@@ -10,6 +10,7 @@ import pyarrow as pa
 import schemas.tables
 from stages.detect.config import DetectConfig
 from stages.detect.crops import Crop, Image, crop_id, cut_crop
+from stages.detect.objects import objects_near
 from stages.detect.rules import failed_rules
 
 Boxes = npt.NDArray[np.float32]
@@ -23,6 +24,7 @@ def detect_chunk(
     video_id: str,
     unit_id: str,
     config: DetectConfig,
+    things: Sequence[Boxes | None] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Judge the detections of a chunk, and cut out those that pass.
 
@@ -32,6 +34,8 @@ def detect_chunk(
         video_id: Video.
         unit_id: Chunk.
         config: Rules and crops.
+        things: Other things in each of the frames, float32 [m, 6] as ``PersonDetector.look`` gives them; None, for
+            one frame or for all, where they were not looked for.
 
     Returns:
         ``detections``, one row for each, kept or not; and ``crops``, one row for each that was kept. Both by frame,
@@ -39,13 +43,19 @@ def detect_chunk(
     """
     detections: list[Row] = []
     crops: list[Row] = []
-    for (index, pts_s, image), found in sorted(zip(frames, boxes, strict=True), key=lambda pair: pair[0][0]):
+    looked = zip(frames, boxes, things or [None] * len(frames), strict=True)
+    for (index, pts_s, image), found, seen in sorted(looked, key=lambda frame: frame[0][0]):
         shared = _shared(index, pts_s, image) | {"video_id": video_id, "unit_id": unit_id}
-        for row, crop in _judge(image, found, config, f"{video_id}/{index}"):
+        for (row, crop), box in zip(_judge(image, found, config, f"{video_id}/{index}"), found, strict=True):
             detections.append(shared | row)
             if crop is not None:
-                crops.append(shared | row | vars(crop) | {"crop_id": crop_id(row["detection_id"])})
+                own = {"crop_id": crop_id(row["detection_id"]), "objects": _near(box, seen)}
+                crops.append(shared | row | vars(crop) | own)
     return _table(detections, schemas.tables.DETECTIONS), _table(crops, schemas.tables.CROPS)
+
+
+def _near(person: Boxes, things: Boxes | None) -> list[Row] | None:
+    return None if things is None else objects_near(person, things)
 
 
 def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
