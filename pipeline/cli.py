@@ -24,6 +24,10 @@ app = typer.Typer(
 )
 recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
+variant_app = typer.Typer(
+    help="Caption variants: list, create, compare, drop.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(variant_app, name="variant")
 
 RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipes/demo.yaml.")]
 CorpusArg = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or object-store URI of a corpus.")]
@@ -33,6 +37,7 @@ SetOption = Annotated[
 CorpusOption = Annotated[str | None, typer.Option("--corpus", help="Corpus to use instead of the recipe's.")]
 FromOption = Annotated[str | None, typer.Option("--from", metavar="STAGE", help="First stage to run.")]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Last stage to run.")]
+FormatOption = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f", help="How to print it.")]
 AddressOption = Annotated[
     str | None, typer.Option(help="Ray cluster to run on; default: the submitted job's, else local.")
 ]
@@ -134,6 +139,59 @@ def recipe_show(recipe: RecipeArg, set_: SetOption = None, corpus: CorpusOption 
     from pipeline.recipe import dump_recipe, load_recipe
 
     typer.echo(dump_recipe(load_recipe(recipe, set_ or [], corpus)), nl=False)
+
+
+@variant_app.command("list")
+def variant_list(corpus: CorpusArg, format_: FormatOption = "table") -> None:
+    """List the caption variants of a corpus."""
+    from pipeline.commands import list_variants
+
+    list_variants(corpus, format_)
+
+
+@variant_app.command("create")
+def variant_create(
+    corpus: CorpusArg,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new variant.")],
+    recipe: Annotated[Path, typer.Option("--from", metavar="RECIPE", help="Recipe whose caption block to start from.")],
+    set_: SetOption = None,
+    publish: Annotated[bool, typer.Option("--publish", help="Write its manifest too.")] = False,
+    address: AddressOption = None,
+) -> None:
+    """Caption the stored embeddings once more, by another recipe, under another name: no image, no GPU."""
+    from pipeline.commands import create_variant
+
+    create_variant(corpus, name, recipe, set_ or [], address, publish=publish)
+
+
+@variant_app.command("diff")
+def variant_diff(
+    corpus: CorpusArg,
+    one: Annotated[str, typer.Argument(metavar="A", help="A variant.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="The variant to compare it with.")],
+    format_: FormatOption = "table",
+    show: Annotated[
+        Literal["summary", "attributes", "moves", "words", "captions"] | None,
+        typer.Option(help="Only this part; all rows of it."),
+    ] = None,
+) -> None:
+    """Tell how two variants differ: captions changed, phrases moved, vocabulary, length."""
+    from pipeline.commands import diff_variants
+
+    diff_variants(corpus, one, other, format_, show)
+
+
+@variant_app.command("drop")
+def variant_drop(
+    corpus: CorpusArg,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Variant to drop.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Drop its manifest and trainings with it.")] = False,
+) -> None:
+    """Drop a variant: its units are retired, and gc removes its files."""
+    from pipeline.commands import drop_variant
+
+    drop_variant(corpus, name, yes=yes, cascade=cascade)
 
 
 def main(arguments: list[str] | None = None) -> None:

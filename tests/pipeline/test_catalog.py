@@ -32,6 +32,8 @@ VIEWS = {
     "live": 24,
     "manifest": 60,
     "metrics": 7,
+    "runs": 0,
+    "variants": 1,
     "videos": 3,
 }
 
@@ -108,7 +110,8 @@ def test_views_and_columns_are_documented(corpus, opened):
     assert {view for view in VIEWS if views[view]} == set(VIEWS)
     silent = connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' AND comment IS NULL "
-        "AND table_name IN ('videos', 'listings', 'detections', 'crops', 'embeddings', 'manifest', 'metrics', 'ledger')"
+        "AND table_name IN ('videos', 'listings', 'detections', 'crops', 'embeddings', 'manifest', 'metrics', "
+        "'ledger', 'variants', 'runs')"
     ).fetchall()
     assert silent == []
 
