@@ -1,7 +1,7 @@
 """What a configuration stands for: the files that it names, checked against it."""
 
 from stages.caption.bank import load_bank
-from stages.caption.combine import styled_templates
+from stages.caption.combine import templates_of
 from stages.caption.config import CaptionConfig
 from stages.caption.conquer import check_temperatures
 from stages.caption.grammar import load_grammar
@@ -15,5 +15,5 @@ def variant_digests(config: CaptionConfig) -> dict[str, str]:
     """
     bank = load_bank(config.bank)
     check_temperatures(bank, config)
-    styled_templates(config.grammar, config.styles, config.templates)
-    return {"bank": bank.digest, "grammar": load_grammar(config.grammar).digest}
+    templates_of(bank, config)
+    return {"bank": bank.digest, "grammar": load_grammar(config.grammar or bank.grammar).digest}

@@ -8,7 +8,7 @@ from pydantic import Field
 from stages.config import Config
 from stages.devices import Device, Precision
 
-Region = Literal["whole", "head", "upper", "lower"]
+Region = Literal["whole", "head", "upper", "lower", "feet"]
 
 EMBEDDED = "models/reidforge-clip-s"
 

@@ -14,6 +14,7 @@ BANDS: Final[dict[Region, tuple[float, float]]] = {
     "head": (0.0, 0.25),
     "upper": (0.12, 0.55),
     "lower": (0.48, 1.0),
+    "feet": (0.85, 1.0),
 }
 
 
@@ -28,4 +29,5 @@ def cut_region(image: npt.NDArray[np.uint8], region: Region) -> npt.NDArray[np.u
         A view uint8 [h, W, 3] with at least one row.
     """
     top, bottom = (round(share * image.shape[0]) for share in BANDS[region])
+    top = min(top, image.shape[0] - 1)
     return image[top : max(bottom, top + 1)]
