@@ -113,7 +113,7 @@ def check_groups(bank: Bank, grammar: str) -> None:
         if block.group not in accepted:
             raise BankError(
                 f"bank {bank.name}: attributes.{block.name}.group: {block.group!r} is not in the grammar {grammar}; "
-                f"accepted: {', '.join(accepted)}, or a grammar with that group (caption.grammar, or the bank's grammar)"
+                f"accepted: {', '.join(accepted)}, or another grammar (caption.grammar, or the bank's)"
             )
 
 
