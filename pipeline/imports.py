@@ -218,7 +218,7 @@ def _write(corpus: Corpus, batch: list[_Video], first_frame: int) -> Iterator[di
 
 
 def _digest(boxes: pa.Table) -> str:
-    sink = hashlib.sha256()
-    for column in boxes.itercolumns():
-        sink.update(str(column.to_pylist()).encode())
-    return sink.hexdigest()[:16]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, boxes.schema) as writer:
+        writer.write_table(boxes)
+    return hashlib.sha256(sink.getvalue()).hexdigest()[:16]

@@ -172,8 +172,8 @@ def _keypoints(found: Mapping[str, Any]) -> list[float] | None:
     if "pose" not in found or "prob" not in found:
         return None
     pose, scores = np.asarray(found["pose"], np.float32), np.asarray(found["prob"], np.float32)
-    points = np.column_stack([pose.reshape(-1, 2), scores.reshape(-1)])
-    return [float(number) for number in points.ravel()]
+    points: list[float] = np.column_stack([pose.reshape(-1, 2), scores.reshape(-1)]).ravel().tolist()
+    return points
 
 
 def remainders(frame_ids: Iterable[int], step: int) -> dict[int, int]:
