@@ -21,6 +21,7 @@ from pipeline.units import RESULT, Row, Step, result
 from stages.crawl.config import CrawlConfig
 from stages.crawl.sources import given_urls, video_key
 from stages.errors import UnitError
+from stages.video.facts import VideoFacts
 from stages.video.limits import VideoLimits
 
 VIDEOS = "videos"
@@ -102,19 +103,25 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 def _make_fetch(corpus: Corpus, config: CrawlConfig, limits: VideoLimits) -> Step:
     from stages.crawl.download import fetch
     from stages.crawl.videos import video_row
-    from stages.video.probe import probe
+    from stages.video.watch import within
 
     def crawl(row: Row) -> Row:
         with tempfile.TemporaryDirectory(prefix="reidforge-") as scratch:
             fetched = fetch(row["url"], Path(scratch), config)
-            with fetched.path.open("rb") as file:
-                facts = probe(file, limits)
+            facts = within(limits.max_seconds, functools.partial(_probe, fetched.path, limits))
             media = f"{MEDIA}/{digest(row['unit_id'])}{fetched.path.suffix}"
             video = video_row(fetched, facts, media_path=media, query=row["query"], unit_id=row["unit_id"])
             corpus.upload(fetched.path, media)
         return result({VIDEOS: video}, "")
 
     return crawl
+
+
+def _probe(path: Path, limits: VideoLimits) -> VideoFacts:
+    from stages.video.probe import probe
+
+    with path.open("rb") as file:
+        return probe(file, limits)
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:

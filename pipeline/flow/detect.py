@@ -94,12 +94,17 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
     from stages.video.frames import read_frames
+    from stages.video.watch import within
 
     def decode(row: Row) -> Row:
         facts = VideoFacts.from_row(json.loads(row["facts"]))
         wanted = sampled(row["start"], row["stop"], config.sampling, facts.fps)
-        with open_media(corpus, row["media_path"]) as file:
-            frames = list(read_frames(file, facts, row["start"], row["stop"], wanted, limits=config.limits))
+
+        def read() -> list[tuple[int, float, Image]]:
+            with open_media(corpus, row["media_path"]) as file:
+                return list(read_frames(file, facts, row["start"], row["stop"], wanted, limits=config.limits))
+
+        frames = within(config.limits.max_seconds, read)
         index, pts_s, images = zip(*frames, strict=True) if frames else ((), (), ())
         shapes, pixels = [image.shape for image in images], b"".join(image.data for image in images)
         return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels}

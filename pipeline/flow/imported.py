@@ -21,6 +21,7 @@ from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
 from stages.detect.chunks import Chunk, cut_chunks
 from stages.detect.config import DetectConfig
+from stages.detect.crops import Image
 from stages.errors import UnitError
 from stages.imports.reference import Reference, find_reference, parse_reference
 from stages.video.facts import VideoFacts
@@ -134,6 +135,7 @@ def _make_cut(corpus: Corpus, config: DetectConfig) -> Step:
     from pipeline.flow.crawl import open_media
     from stages.imports.cut import cut_published
     from stages.video.frames import read_frames
+    from stages.video.watch import within
 
     def cut_chunk(row: Row) -> Row:
         facts = VideoFacts.from_row(json.loads(row["facts"]))
@@ -145,8 +147,12 @@ def _make_cut(corpus: Corpus, config: DetectConfig) -> Step:
                 kind="beyond_video",
             )
         span = row["start"], row["stop"]
-        with open_media(corpus, row["media_path"]) as file:
-            frames = list(read_frames(file, facts, *span, sorted(boxes), limits=config.limits))
+
+        def read() -> list[tuple[int, float, Image]]:
+            with open_media(corpus, row["media_path"]) as file:
+                return list(read_frames(file, facts, *span, sorted(boxes), limits=config.limits))
+
+        frames = within(config.limits.max_seconds, read)
         reference = Reference(**json.loads(row["reference"]))
         names = {"video_id": row["video_id"], "unit_id": row["unit_id"]}
         detections, crops = cut_published(frames, boxes, reference, facts, **names, config=config)
