@@ -28,6 +28,8 @@ variant_app = typer.Typer(
     help="Caption variants: list, create, compare, drop.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(variant_app, name="variant")
+import_app = typer.Typer(help="Read what others published.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(import_app, name="import")
 
 RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipes/demo.yaml.")]
 CorpusArg = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or object-store URI of a corpus.")]
@@ -131,6 +133,33 @@ def gc(
     from pipeline.commands import collect_garbage
 
     collect_garbage(corpus, dry_run=dry_run, min_age_minutes=min_age)
+
+
+@import_app.command("luperson")
+def import_luperson(
+    corpus: CorpusArg,
+    detections: Annotated[Path, typer.Option(help="dets.pkl, or a folder or zip archive of one pickle per video.")],
+    videos: Annotated[
+        Path | None, typer.Option(help="vnames.txt: the videos to take; default: all that have boxes.")
+    ] = None,
+    release: Annotated[
+        Literal["luperson", "luperson-nl"], typer.Option(help="Whose lists they are; decides how frames are numbered.")
+    ] = "luperson",
+    first_frame: Annotated[
+        int | None,
+        typer.Option(min=0, max=1, help="Number of a video's first frame; default: as the release's script."),
+    ] = None,
+    url: Annotated[
+        str, typer.Option(help="Address of a video, {id} standing for its id.")
+    ] = "https://www.youtube.com/watch?v={id}",
+    max_memory_gb: Annotated[
+        float, typer.Option(min=0.01, help="Most memory that reading one pickle may take.")
+    ] = 16.0,
+) -> None:
+    """Read the lists of LUPerson or LUPerson-NL: names of videos, and boxes to cut crops by."""
+    from pipeline.commands import run_import_luperson
+
+    run_import_luperson(corpus, videos, detections, release, first_frame, url, max_memory_gb)
 
 
 @recipe_app.command("show")

@@ -235,6 +235,28 @@ def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:
     console.print(f"{len(found)} file(s), {sum(info.size for info in found) / 1e6:.2f} MB {verb}.")
 
 
+def run_import_luperson(
+    uri: str,
+    videos: Path | None,
+    detections: Path,
+    release: Literal["luperson", "luperson-nl"],
+    first_frame: int | None,
+    url: str,
+    max_memory_gb: float,
+) -> None:
+    """Read published lists into a corpus, and say what was in them."""
+    from pipeline.imports import import_luperson, tell
+    from stages.imports.luperson import FIRST_FRAME
+
+    corpus = Corpus(uri)
+    first = FIRST_FRAME[release] if first_frame is None else first_frame
+    memory = int(max_memory_gb * 1e9)
+    summary = import_luperson(corpus, videos, detections, first_frame=first, url=url, memory=memory)
+    _write_catalog(corpus)
+    for line in tell(summary, first):
+        _console().print(line, markup=False, highlight=False)
+
+
 def _checked(recipe: Recipe, first: str | None, last: str | None) -> list[Stage]:
     stages = select_stages(first, last)
     for stage in stages:

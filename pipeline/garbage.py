@@ -7,11 +7,13 @@ from pyarrow import fs as pafs
 
 from pipeline.corpus import TEMPORARY, Corpus
 from pipeline.flow.crawl import MEDIA, live_media
+from pipeline.flow.imported import IMPORT
 from pipeline.flow.stages import STAGES
 from pipeline.ledger import Ledger
 
 _FOLDERS = (
     "listings",
+    "imported",
     "videos",
     "detections",
     "crops",
@@ -31,7 +33,8 @@ def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
         corpus: The corpus.
         before: Younger files are spared: a running job writes its files before its ledger rows.
     """
-    named = {path for stage in STAGES for path in Ledger(corpus, stage.name).live()["path"].to_pylist()}
+    stages = [IMPORT, *(stage.name for stage in STAGES)]
+    named = {path for stage in stages for path in Ledger(corpus, stage).live()["path"].to_pylist()}
     named |= live_media(corpus)
     everything = (info for info in corpus.files() if info.mtime < before)
     return [info for info in everything if _is_garbage(corpus.relative(info.path), named)]

@@ -40,6 +40,7 @@ SOURCES: Final = (
     Source("listings", "listings", tables.LISTINGS),
     Source("videos", "videos", tables.VIDEOS),
     Source("detections", "detections", tables.DETECTIONS),
+    Source("imported", "imported", tables.IMPORTED),
     Source("crops", "crops", tables.CROPS),
     Source("embeddings", "embeddings", _embeddings(), "model"),
     Source("evidence", "evidence", tables.EVIDENCE, "model"),

@@ -88,6 +88,29 @@ DETECTIONS = pa.schema(
         _column("kept", pa.bool_(), "true when every rule passed and a crop was cut", nullable=False),
         _column("drop_reason", pa.string(), "first rule that it failed; null when kept"),
         _column("drop_reasons", pa.list_(pa.string()), "every rule that it failed; empty when kept"),
+        _column("reference_width", pa.int32(), "imported boxes: width of the frame that they were published for"),
+        _column("reference_height", pa.int32(), "imported boxes: its height"),
+        _column("reference", pa.string(), "imported boxes: how that is known: given, border, expected or ambiguous"),
+    ]
+)
+
+IMPORTED = pa.schema(
+    [
+        _key("detection_id", "detection that the box becomes: <video_id>/<frame_index>/<n>, n by falling confidence"),
+        VIDEO_ID,
+        UNIT_ID,
+        _column("frame_index", pa.int64(), "frames from 0, in presentation order", nullable=False),
+        _column("frame_id", pa.int64(), "number of the frame as published", nullable=False),
+        _column("n", pa.int32(), "number of the person in the frame as published", nullable=False),
+        _column("x1", pa.float32(), "left edge of the box, pixels of the frame that it was published for"),
+        _column("y1", pa.float32(), "top edge"),
+        _column("x2", pa.float32(), "right edge"),
+        _column("y2", pa.float32(), "bottom edge"),
+        _column("confidence", pa.float32(), "detector's score as published; null when none was"),
+        _column("person", pa.int64(), "tracklet as published (LUPerson-NL's pid); null when none was"),
+        _column(
+            "keypoints", pa.list_(pa.float32()), "x, y, score of COCO's 17 key points; null when none were published"
+        ),
     ]
 )
 

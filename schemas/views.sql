@@ -22,6 +22,9 @@ COMMENT ON VIEW videos IS 'one row per video that was downloaded';
 CREATE VIEW detections AS SELECT * EXCLUDE (file) FROM source.detections SEMI JOIN source.live USING (unit_id, file);
 COMMENT ON VIEW detections IS 'one row per person found in a sampled frame, dropped ones with their reasons';
 
+CREATE VIEW imported AS SELECT * EXCLUDE (file) FROM source.imported SEMI JOIN source.live USING (unit_id, file);
+COMMENT ON VIEW imported IS 'one row per published box that was imported, as it was published';
+
 CREATE VIEW crops AS SELECT * EXCLUDE (file) FROM source.crops SEMI JOIN source.live USING (unit_id, file);
 COMMENT ON VIEW crops IS 'one row per detection that was kept, with its JPEG';
 

@@ -1,6 +1,6 @@
 """Configuration of the detect stage; the defaults are LUPerson's (CVPR 2021)."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -64,6 +64,11 @@ class DetectConfig(Config):
         {"model_sha256", "batch_size", "device", "threads", "actors", "units_per_file", "limits"}
     )
 
+    source: Literal["detector", "imported"] = "detector"
+    """Where boxes come from: the model below, or the published lists that 'reidforge import' has read (docs/import.md).
+    With imported, the boxes decide which frames are looked at, and nothing that concerns the model has an effect."""
+    reference: str = Field(default="auto", pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$")
+    """Frame size that imported boxes refer to, such as 1280x720; auto = found for each video by its boxes."""
     model: str = "models/yolo26n.pt"
     """Detection model that ultralytics loads: a file, or a name such as yolo26m.pt that it fetches where it may."""
     model_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
