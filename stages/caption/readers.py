@@ -4,6 +4,7 @@ Each reader gives crops with acceptable values per attribute. A label that fits 
 and what a set does not label is absent: a scorer then asks for neither more nor less than the labels tell.
 """
 
+import functools
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -244,7 +245,7 @@ def read_street(labels: Path, video: Path) -> Iterator[Labelled]:
         wanted: dict[int, list[Any]] = {}
         for crop in content["crops"]:
             wanted.setdefault(int(crop["frame"]), []).append(crop)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise LabelError(f"{labels}: not labels of a street video: {error}") from error
     capture = cv2.VideoCapture(str(video))
     for number in range(max(wanted, default=-1) + 1):
@@ -254,7 +255,7 @@ def read_street(labels: Path, video: Path) -> Iterator[Labelled]:
         for crop in wanted.get(number, []):
             left, top, right, bottom = (max(0, round(edge)) for edge in crop["box"])
             png = cv2.imencode(".png", frame[top:bottom, left:right])[1].tobytes()
-            yield Labelled(f"{number}/{crop['identity']}", people[crop["identity"]], lambda png=png: png)
+            yield Labelled(f"{number}/{crop['identity']}", people[crop["identity"]], functools.partial(bytes, png))
 
 
 def _street(values: Mapping[str, Any]) -> Truth:
