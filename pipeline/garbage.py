@@ -9,8 +9,9 @@ from pipeline.corpus import TEMPORARY, Corpus
 from pipeline.flow.crawl import MEDIA, live_media
 from pipeline.flow.stages import STAGES
 from pipeline.ledger import Ledger
+from pipeline.sources import SOURCES
 
-_FOLDERS = ("listings", "videos", "detections", "crops", "embeddings", "captions", "manifests", "checkpoints", MEDIA)
+_FOLDERS = (*dict.fromkeys(source.folder for source in SOURCES), MEDIA)
 
 
 def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:

@@ -168,7 +168,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 STAGE = Stage(
     name="detect",
     unit="chunk",
-    version=1,
+    version=2,
     identity=_identity,
     wanted=_wanted,
     execute=_execute,

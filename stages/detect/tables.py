@@ -41,7 +41,8 @@ def detect_chunk(
     crops: list[Row] = []
     for (index, pts_s, image), found in sorted(zip(frames, boxes, strict=True), key=lambda pair: pair[0][0]):
         shared = _shared(index, pts_s, image) | {"video_id": video_id, "unit_id": unit_id}
-        for row, crop in _judge(image, found, config, f"{video_id}/{index}"):
+        passed_over = ["between_crops"] if index % (config.crop.every_frames or 1) else []
+        for row, crop in _judge(image, found, config, f"{video_id}/{index}", passed_over):
             detections.append(shared | row)
             if crop is not None:
                 crops.append(shared | row | vars(crop) | {"crop_id": crop_id(row["detection_id"])})
@@ -57,9 +58,12 @@ def _shared(index: int, pts_s: float, image: Image) -> Row:
     return {"frame_index": index, "pts_s": pts_s, "frame_width": width, "frame_height": height}
 
 
-def _judge(image: Image, boxes: Boxes, config: DetectConfig, frame_id: str) -> Iterator[tuple[Row, Crop | None]]:
-    """Each detection of a frame with the rules that it fails, and its crop if it fails none."""
-    for n, (box, reasons) in enumerate(zip(boxes, failed_rules(boxes, config.rules), strict=True)):
+def _judge(
+    image: Image, boxes: Boxes, config: DetectConfig, frame_id: str, passed_over: list[str]
+) -> Iterator[tuple[Row, Crop | None]]:
+    """Each detection of a frame with the rules that it fails, and its crop if it fails none and none is passed over."""
+    for n, (box, failed) in enumerate(zip(boxes, failed_rules(boxes, config.rules), strict=True)):
+        reasons = failed or list(passed_over)
         crop = None if reasons else cut_crop(image, box, config.crop)
         if not reasons and crop is None:
             reasons.append("no_pixels")
