@@ -10,20 +10,9 @@ from pipeline.flow.crawl import MEDIA, live_media
 from pipeline.flow.imported import IMPORT
 from pipeline.flow.stages import STAGES
 from pipeline.ledger import Ledger
+from pipeline.sources import SOURCES
 
-_FOLDERS = (
-    "listings",
-    "imported",
-    "videos",
-    "detections",
-    "crops",
-    "embeddings",
-    "evidence",
-    "captions",
-    "manifests",
-    "checkpoints",
-    MEDIA,
-)
+_FOLDERS = (*dict.fromkeys(source.folder for source in SOURCES), MEDIA)
 
 
 def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:

@@ -19,13 +19,37 @@ COMMENT ON VIEW listings IS 'one row per video that a search, a playlist or an i
 CREATE VIEW videos AS SELECT * EXCLUDE (file) FROM source.videos SEMI JOIN source.live USING (unit_id, file);
 COMMENT ON VIEW videos IS 'one row per video that was downloaded';
 
-CREATE VIEW detections AS SELECT * EXCLUDE (file) FROM source.detections SEMI JOIN source.live USING (unit_id, file);
+CREATE VIEW tracks AS SELECT * EXCLUDE (file) FROM source.tracks SEMI JOIN source.live USING (unit_id, file);
+COMMENT ON VIEW tracks IS 'one row per detection that belongs to a tracklet';
+
+CREATE VIEW duplicates AS
+WITH pairs AS (SELECT * EXCLUDE (file) FROM source.duplicates SEMI JOIN source.live USING (unit_id, file))
+SELECT pairs.* REPLACE (coalesce(last.duplicate_of, pairs.duplicate_of) AS duplicate_of)
+FROM pairs LEFT JOIN pairs AS last ON last.crop_id = pairs.duplicate_of;
+COMMENT ON VIEW duplicates IS 'one row per crop that another stands for; that one has no row here itself';
+
+CREATE VIEW statics AS SELECT * EXCLUDE (file) FROM source.statics SEMI JOIN source.live USING (unit_id, file);
+COMMENT ON VIEW statics IS 'one row per crop of a person that never moves: a poster, a mannequin';
+
+CREATE VIEW detections AS
+SELECT found.* EXCLUDE (file), tracks.track_id
+FROM (FROM source.detections SEMI JOIN source.live USING (unit_id, file)) AS found
+LEFT JOIN tracks USING (detection_id);
+COMMENT ON COLUMN detections.track_id IS 'tracklet that it belongs to; null when none';
 COMMENT ON VIEW detections IS 'one row per person found in a sampled frame, dropped ones with their reasons';
 
 CREATE VIEW imported AS SELECT * EXCLUDE (file) FROM source.imported SEMI JOIN source.live USING (unit_id, file);
 COMMENT ON VIEW imported IS 'one row per published box that was imported, as it was published';
 
-CREATE VIEW crops AS SELECT * EXCLUDE (file) FROM source.crops SEMI JOIN source.live USING (unit_id, file);
+CREATE VIEW crops AS
+SELECT cut.* EXCLUDE (file), tracks.track_id, duplicates.duplicate_of, statics.crop_id IS NOT NULL AS static
+FROM (FROM source.crops SEMI JOIN source.live USING (unit_id, file)) AS cut
+LEFT JOIN tracks USING (detection_id)
+LEFT JOIN duplicates USING (crop_id)
+LEFT JOIN statics USING (crop_id);
+COMMENT ON COLUMN crops.track_id IS 'tracklet that it belongs to; null when none';
+COMMENT ON COLUMN crops.duplicate_of IS 'crop_id of the crop that stands for this one; null when none';
+COMMENT ON COLUMN crops.static IS 'whether it shows a person that never moves: a poster, a mannequin';
 COMMENT ON VIEW crops IS 'one row per detection that was kept, with its JPEG';
 
 CREATE VIEW embeddings AS SELECT * EXCLUDE (file) FROM source.embeddings SEMI JOIN source.live USING (unit_id, file);

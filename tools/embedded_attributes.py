@@ -6,6 +6,7 @@ classifier of every attribute (cosines with one vector per value, as CLIP will c
 that it is read from and on the whole crop; the text tower is tuned to it afterwards.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,8 +108,8 @@ def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops:
 
     Args:
         config: The model, its first weights and the batch size.
-        lessons: ``steps``, ``learning_rate``, ``weight_decay``, ``threads`` and ``weights``, the factor of an
-            attribute's loss where it is not 1.
+        lessons: ``cycles``, each with its ``steps`` and highest ``learning_rate``; ``weight_decay``; ``threads``; and
+            ``weights``, the factor of an attribute's loss where it is not 1.
         bank: Attributes and their values.
         crops: Renders, their truth, and how often each region is shown.
         work: Folder of the checkpoint and of the model.
@@ -121,18 +122,16 @@ def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops:
     torch.manual_seed(config.seed)
     towers = TwoTowers(config)
     model = Classifier(towers, bank).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lessons["learning_rate"], weight_decay=lessons["weight_decay"])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, lessons["learning_rate"], total_steps=lessons["steps"], pct_start=0.1
-    )
-    parts, file, step = {"model": model, "optimizer": optimizer, "schedule": schedule}, work / "lessons.pt", 0
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=lessons["weight_decay"])
+    parts, file, step = {"model": model, "optimizer": optimizer}, work / "lessons.pt", 0
     if file.exists():
         state = torch.load(file, weights_only=True)
         step = state.pop("step")
         for name, part in parts.items():
             part.load_state_dict(state[name])
     started = time.monotonic()
-    while step < lessons["steps"]:
+    rates = _rates(lessons["cycles"])
+    while step < len(rates):
         images, labels = crops.batch(config.batch_size, np.random.default_rng([config.seed, step]))
         losses = {
             name: F.cross_entropy(values, labels[name], ignore_index=UNKNOWN)
@@ -140,17 +139,30 @@ def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops:
             if (labels[name] != UNKNOWN).any()
         }
         loss = torch.stack([lessons["weights"].get(name, 1.0) * value for name, value in losses.items()]).sum()
+        for group in optimizer.param_groups:
+            group["lr"] = rates[step]
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        schedule.step()
         step += 1
         if step % TELL_EVERY == 0:
             told = " ".join(f"{name}={value.item():.2f}" for name, value in losses.items())
             print(f"{time.monotonic() - started:7.1f} s lesson {step} {told}", flush=True)
-        if step % SAVE_EVERY == 0 or step == lessons["steps"]:
+        if step % SAVE_EVERY == 0 or step == len(rates):
             work.mkdir(parents=True, exist_ok=True)
             state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}
             torch.save(state, file.with_suffix(".part"))
             file.with_suffix(".part").replace(file)
     return export(towers, work / "taught")
+
+
+def _rates(cycles: Sequence[Mapping[str, float]]) -> list[float]:
+    """Learning rate of every step: each cycle warms up over a tenth and falls to nothing along a cosine (SGDR)."""
+    rates: list[float] = []
+    for cycle in cycles:
+        steps = int(cycle["steps"])
+        warm = max(1, steps // 10)
+        for step in range(steps):
+            fall = (1 + math.cos(math.pi * max(0, step - warm) / (steps - warm))) / 2
+            rates.append(cycle["learning_rate"] * min(1.0, (step + 1) / warm) * fall)
+    return rates

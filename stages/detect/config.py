@@ -53,6 +53,9 @@ class CropConfig(Config):
 
     jpeg_quality: int = Field(default=95, ge=1, le=100)
     """Quality of the JPEG."""
+    every_frames: int | None = Field(default=None, ge=1)
+    """Cut crops only from frames whose index is a multiple of this; the others serve tracking. Null = from every frame
+    that is looked at."""
     margin: float = Field(default=0.0, ge=0, le=1)
     """Border around the box, as a share of its width and height on each side; cut off at the frame's edge."""
 
@@ -101,3 +104,13 @@ class DetectConfig(Config):
     """Actors; null = one per GPU, or as many as the CPUs allow."""
     units_per_file: int = Field(default=64, ge=1)
     """Chunks whose rows share a file."""
+
+    @model_validator(mode="after")
+    def _crops_of_sampled_frames(self) -> Self:
+        every, sampled = self.crop.every_frames, self.sampling.every_frames
+        if every is not None and (sampled is None or every % sampled):
+            raise ValueError(
+                f"crop.every_frames {every} must be a multiple of sampling.every_frames, which is {sampled}: crops are "
+                "cut from frames that are looked at"
+            )
+        return self
