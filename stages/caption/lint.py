@@ -11,7 +11,9 @@ _PRONOUNS = {"he": "he", "his": "he", "him": "he", "she": "she", "her": "she", "
 _PRONOUNS |= dict.fromkeys(("they", "their", "them"), "they")
 _NOUNS = dict.fromkeys(("man", "male", "guy", "gentleman", "fellow", "boy"), "he")
 _NOUNS |= dict.fromkeys(("woman", "female", "lady", "girl"), "she")
-_NOUNS |= dict.fromkeys(("child", "kid", "youngster", "person", "pedestrian", "individual", "passer-by", "figure"), "they")
+_NOUNS |= dict.fromkeys(
+    ("child", "kid", "youngster", "person", "pedestrian", "individual", "passer-by", "figure"), "they"
+)
 
 _PLAIN = (
     "have|do|go|walk|run|stand|sit|squat|crouch|jog|stroll|wear|carry|hold|ride|use|smoke|take|push|show|consist|sport|tote"
