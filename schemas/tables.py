@@ -88,6 +88,29 @@ DETECTIONS = pa.schema(
         _column("kept", pa.bool_(), "true when every rule passed and a crop was cut", nullable=False),
         _column("drop_reason", pa.string(), "first rule that it failed; null when kept"),
         _column("drop_reasons", pa.list_(pa.string()), "every rule that it failed; empty when kept"),
+        _column("reference_width", pa.int32(), "imported boxes: width of the frame that they were published for"),
+        _column("reference_height", pa.int32(), "imported boxes: its height"),
+        _column("reference", pa.string(), "imported boxes: how that is known: given, border, expected or ambiguous"),
+    ]
+)
+
+IMPORTED = pa.schema(
+    [
+        _key("detection_id", "detection that the box becomes: <video_id>/<frame_index>/<n>, n by falling confidence"),
+        VIDEO_ID,
+        UNIT_ID,
+        _column("frame_index", pa.int64(), "frames from 0, in presentation order", nullable=False),
+        _column("frame_id", pa.int64(), "number of the frame as published", nullable=False),
+        _column("n", pa.int32(), "number of the person in the frame as published", nullable=False),
+        _column("x1", pa.float32(), "left edge of the box, pixels of the frame that it was published for"),
+        _column("y1", pa.float32(), "top edge"),
+        _column("x2", pa.float32(), "right edge"),
+        _column("y2", pa.float32(), "bottom edge"),
+        _column("confidence", pa.float32(), "detector's score as published; null when none was"),
+        _column("person", pa.int64(), "tracklet as published (LUPerson-NL's pid); null when none was"),
+        _column(
+            "keypoints", pa.list_(pa.float32()), "x, y, score of COCO's 17 key points; null when none were published"
+        ),
     ]
 )
 
@@ -117,14 +140,58 @@ CROPS = pa.schema(
         _column("height", pa.int32(), "height of the crop, pixels", nullable=False),
         _column("sharpness", pa.float32(), "variance of the Laplacian of the crop at 128x64, grey levels squared"),
         _column("brightness", pa.float32(), "mean luma, 0 to 255"),
-        _column("duplicate_of", pa.string(), "crop_id of the crop that stands for this one; null when none"),
         _column(
             "keypoints",
             pa.list_(pa.float32()),
             "17 COCO keypoints, each x and y in pixels of the crop and confidence; null without pose",
         ),
         _column("objects", pa.list_(OBJECT), "things near the person; null where the detector looks for persons alone"),
+        _column("phash", pa.uint64(), "perceptual hash of 64 bits: crops that look alike differ in few of them"),
         _column("jpeg", pa.binary(), "the crop, JPEG-encoded", nullable=False),
+    ]
+)
+
+
+TRACKS = pa.schema(
+    [
+        _key("detection_id", "detection that belongs to the track"),
+        VIDEO_ID,
+        UNIT_ID,
+        _column("frame_index", pa.int64(), "frame of the detection", nullable=False),
+        _column("track_id", pa.string(), "<video_id>/t<n>, n by first appearance", nullable=False),
+        _column(
+            "track_frames",
+            pa.int64(),
+            "frames that the whole track was seen in: its detections times the sampling step",
+            nullable=False,
+        ),
+    ]
+)
+
+DUPLICATES = pa.schema(
+    [
+        CROP_ID,
+        VIDEO_ID,
+        UNIT_ID,
+        _column("duplicate_of", pa.string(), "crop_id of the crop that stands for this one", nullable=False),
+        _column("how", pa.string(), "phash or cosine inside a video, across between videos", nullable=False),
+        _column(
+            "similarity",
+            pa.float32(),
+            "cosine of the features; for phash the share of equal bits; to the crop that it was compared with",
+            nullable=False,
+        ),
+    ]
+)
+
+STATICS = pa.schema(
+    [
+        CROP_ID,
+        VIDEO_ID,
+        UNIT_ID,
+        _column("static_id", pa.string(), "<video_id>/s<n>: crops of one poster or mannequin", nullable=False),
+        _column("span_s", pa.float64(), "seconds from its first to its last crop", nullable=False),
+        _column("seen_share", pa.float32(), "share of the video's frames with crops that show it", nullable=False),
     ]
 )
 
@@ -220,6 +287,7 @@ MANIFEST = pa.schema(
         _column("width", pa.int32(), "width of the crop, pixels", nullable=False),
         _column("height", pa.int32(), "height of the crop, pixels", nullable=False),
         _column("sharpness", pa.float32(), "as in crops"),
+        _column("track_id", pa.string(), "tracklet that the crop belongs to, as in tracks; null when none"),
         _column(
             "split",
             pa.string(),

@@ -246,7 +246,7 @@ def _crop_row(video: str, unit_id: str, frame: int) -> Row:
         "height": 100,
         "sharpness": 100.0 + number * 7 % 40,
         "brightness": 120.0,
-        "duplicate_of": None,
+        "phash": int(crop_id_of(detection), 16),
         "jpeg": person_jpeg(upper, lower, blur=1 + 2 * (number % 2)),
     }
 

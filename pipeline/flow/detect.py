@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
-from pipeline.flow.crawl import drop_media, live_videos
+from pipeline.flow import imported
+from pipeline.flow.crawl import drop_media, live_videos, open_media
 from pipeline.flow.stage import Job, Stage, units
 from pipeline.flow.stream import Operator, actors_for, stream
 from pipeline.flow.weights import weights_digest
@@ -20,7 +21,6 @@ from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
 from stages.detect.chunks import cut_chunks, sampled
 from stages.detect.config import DetectConfig
-from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 
 Image = npt.NDArray[np.uint8]
@@ -61,6 +61,8 @@ _DETECTED = pa.schema(
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+    if recipe.detect.source == "imported":
+        return imported.wanted(corpus, recipe, live_videos(corpus))
     rows = [row for video in live_videos(corpus) for row in _chunks(video, recipe.detect)]
     return units(rows, _WANTED)
 
@@ -81,6 +83,8 @@ def _chunks(video: Row, config: DetectConfig) -> Iterator[Row]:
 
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.detect
+    if config.source == "imported":
+        return imported.cut(job)
     actors, cpus, gpus = actors_for(config.actors, config.threads)
     operators = [
         # Twice as many decoders as models: a unit is ready when a model is, and few more wait in memory.
@@ -97,28 +101,22 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
     from stages.video.frames import read_frames
+    from stages.video.watch import within
 
     def decode(row: Row) -> Row:
         facts = VideoFacts.from_row(json.loads(row["facts"]))
         wanted = sampled(row["start"], row["stop"], config.sampling, facts.fps)
-        with _open_media(corpus, row["media_path"]) as file:
-            frames = list(read_frames(file, facts, row["start"], row["stop"], wanted, limits=config.limits))
+
+        def read() -> list[tuple[int, float, Image]]:
+            with open_media(corpus, row["media_path"]) as file:
+                return list(read_frames(file, facts, row["start"], row["stop"], wanted, limits=config.limits))
+
+        frames = within(config.limits.max_seconds, read)
         index, pts_s, images = zip(*frames, strict=True) if frames else ((), (), ())
         shapes, pixels = [image.shape for image in images], b"".join(image.data for image in images)
         return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels}
 
     return decode
-
-
-def _open_media(corpus: Corpus, path: str) -> pa.NativeFile:
-    try:
-        return corpus.open(path)
-    except FileNotFoundError as error:
-        raise UnitError(
-            f"the media file {path} is gone; with crawl.keep_media false it is removed once its crops are cut. "
-            "Crawl the video again, and set crawl.keep_media to true while you try detect settings",
-            kind="media_missing",
-        ) from error
 
 
 def _make_detect(config: DetectConfig) -> Step:
@@ -162,6 +160,8 @@ def _images(row: Row) -> list[Image]:
 
 def _check(recipe: Recipe) -> None:
     config = recipe.detect
+    if config.source == "imported":
+        return
     found = weights_digest(config.model)
     if found == config.model and "/" in config.model and "://" not in config.model:
         raise UserError(
@@ -176,6 +176,8 @@ def _check(recipe: Recipe) -> None:
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
+    if recipe.detect.source == "imported":
+        return imported.identity(recipe.detect)
     return recipe.detect.identity() | {"model": weights_digest(recipe.detect.model)}
 
 

@@ -53,13 +53,17 @@ def file_units(files: dict[str, list[str]], scope: str) -> pa.Table:
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.embed
     actors, cpus, gpus = actors_for(config.actors, config.threads)
-    read = functools.partial(_make_read, job.corpus)
     embed = functools.partial(_make_embed, config, folder(job.recipe), evidence_folder(job.recipe))
     operators = [
-        Operator(make_step=read, fields=_READ, cpus=0.25, tasks=2 * actors),
+        read_operator(job.corpus, actors),
         Operator(make_step=embed, fields=RESULT, cpus=cpus, gpus=gpus, actors=actors),
     ]
     return stream(job, operators, units_per_file=1)
+
+
+def read_operator(corpus: Corpus, actors: int) -> Operator:
+    """Reads the crops of a unit of ``file_units``, on the way into a pool of so many actors."""
+    return Operator(make_step=functools.partial(_make_read, corpus), fields=_READ, cpus=0.25, tasks=2 * actors)
 
 
 def _make_read(corpus: Corpus) -> Step:

@@ -53,8 +53,8 @@ class CaptionConfig(Config):
     """Name of the variant; its captions live side by side with those of others."""
     bank: str = "unipt14"
     """Phrase bank: name of a shipped one, or path of a YAML file."""
-    grammar: str = "english"
-    """Sentence templates: name of a shipped grammar, or path of a YAML file."""
+    grammar: str | None = None
+    """Sentence templates: name of a shipped grammar, or path of a YAML file; null takes the one that the bank names."""
     faithful: bool = False
     """As UniPT (ICCV 2023): whole crop, best phrase of each required attribute, optional ones above 0.9, no unknown."""
     optional_threshold: float = Field(default=0.9, ge=0, le=1)

@@ -155,8 +155,7 @@ def logit_chunks(
 
 def blend_of(block: Attribute) -> Blend:
     """The regions that an attribute is read from, each with its share, by falling share."""
-    blend: Mapping[str, float] = getattr(block, "blend", {block.region: 1.0})
-    return tuple(sorted(blend.items(), key=lambda part: (-part[1], part[0])))
+    return tuple(sorted(block.blend.items(), key=lambda part: (-part[1], part[0])))
 
 
 def _present(block: Attribute, features: Mapping[str, object], config: CaptionConfig) -> Blend:

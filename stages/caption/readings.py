@@ -1,6 +1,6 @@
 """What was read of a batch of crops, as arrays: one row per crop, one column per facet of the bank."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.tables import ATTRIBUTE
-from stages.caption.bank import Bank
+from stages.caption.bank import Bank, Facet
 from stages.caption.config import CaptionConfig
 from stages.caption.evidence import CLIP, SOURCES, Evidence, sources
 from stages.caption.phrases import NONE
@@ -174,10 +174,15 @@ def hide(bank: Bank, choice: Codes, used: Flags) -> None:
     """Take back, in place, what another told value hides, and what cannot be told without its head."""
     for column, facet in enumerate(bank.facets):
         for value, phrase in enumerate(facet.phrases):
-            hidden = [i for i, other in enumerate(bank.facets) if other.block.name in phrase.hides]
+            hidden = [i for i, other in enumerate(bank.facets) if _part_of(other, phrase.hides)]
             if hidden:
                 hides = used[:, column] & (choice[:, column] == value)
                 used[:, hidden] &= ~hides[:, None]
     for column, facet in enumerate(bank.facets):
-        if not facet.is_head and facet.block.generic is None:
-            used[:, column] &= used[:, bank.column[facet.block.name]]
+        head = bank.by_name[facet.block.modifies or facet.block.name]
+        if facet is not head and head.block.generic is None:
+            used[:, column] &= used[:, bank.column[head.name]]
+
+
+def _part_of(facet: Facet, names: Collection[str]) -> bool:
+    return facet.block.name in names or facet.block.modifies in names

@@ -2,7 +2,7 @@
 
 from stages.caption.bank import load_bank
 from stages.caption.calibration import load_temperatures
-from stages.caption.combine import styled_templates
+from stages.caption.combine import templates_of
 from stages.caption.config import CaptionConfig
 from stages.caption.evidence import check_evidence
 from stages.caption.grammar import load_grammar
@@ -19,10 +19,10 @@ def variant_digests(config: CaptionConfig) -> dict[str, object]:
     bank = load_bank(config.bank)
     check_thresholds(bank, config)
     check_evidence(bank, config)
-    styled_templates(config.grammar, config.styles, config.templates)
+    templates_of(bank, config)
     return {
         "bank": bank.digest,
-        "grammar": load_grammar(config.grammar).digest,
+        "grammar": load_grammar(config.grammar or bank.grammar).digest,
         "calibration": load_temperatures(config, bank),
         "reference": reference_digest(config),
     }

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.detect.config import CropConfig
+from stages.detect.phash import perceptual_hash
 
 Image = npt.NDArray[np.uint8]
 
@@ -24,6 +25,7 @@ class Crop:
         height: Pixels.
         sharpness: Variance of the Laplacian at 64x128, grey levels squared.
         brightness: Mean luma, 0 to 255.
+        phash: Perceptual hash, 64 bits.
     """
 
     jpeg: bytes
@@ -31,6 +33,7 @@ class Crop:
     height: int
     sharpness: float
     brightness: float
+    phash: int
 
 
 def cut_crop(image: Image, box: npt.NDArray[np.float32], config: CropConfig) -> Crop | None:
@@ -52,7 +55,7 @@ def cut_crop(image: Image, box: npt.NDArray[np.float32], config: CropConfig) -> 
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
     height, width = grey.shape
-    return Crop(jpeg.tobytes(), width, height, sharpness(grey), float(grey.mean()))
+    return Crop(jpeg.tobytes(), width, height, sharpness(grey), float(grey.mean()), perceptual_hash(grey))
 
 
 def sharpness(grey: Image) -> float:

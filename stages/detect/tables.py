@@ -46,7 +46,9 @@ def detect_chunk(
     looked = zip(frames, boxes, things or [None] * len(frames), strict=True)
     for (index, pts_s, image), found, seen in sorted(looked, key=lambda frame: frame[0][0]):
         shared = _shared(index, pts_s, image) | {"video_id": video_id, "unit_id": unit_id}
-        for (row, crop), box in zip(_judge(image, found, config, f"{video_id}/{index}"), found, strict=True):
+        passed_over = ["between_crops"] if index % (config.crop.every_frames or 1) else []
+        judged = _judge(image, found, config, f"{video_id}/{index}", passed_over)
+        for (row, crop), box in zip(judged, found, strict=True):
             detections.append(shared | row)
             if crop is not None:
                 own = {"crop_id": crop_id(row["detection_id"]), "objects": _near(box, seen)}
@@ -67,9 +69,12 @@ def _shared(index: int, pts_s: float, image: Image) -> Row:
     return {"frame_index": index, "pts_s": pts_s, "frame_width": width, "frame_height": height}
 
 
-def _judge(image: Image, boxes: Boxes, config: DetectConfig, frame_id: str) -> Iterator[tuple[Row, Crop | None]]:
-    """Each detection of a frame with the rules that it fails, and its crop if it fails none."""
-    for n, (box, reasons) in enumerate(zip(boxes, failed_rules(boxes, config.rules), strict=True)):
+def _judge(
+    image: Image, boxes: Boxes, config: DetectConfig, frame_id: str, passed_over: list[str]
+) -> Iterator[tuple[Row, Crop | None]]:
+    """Each detection of a frame with the rules that it fails, and its crop if it fails none and none is passed over."""
+    for n, (box, failed) in enumerate(zip(boxes, failed_rules(boxes, config.rules), strict=True)):
+        reasons = failed or list(passed_over)
         crop = None if reasons else cut_crop(image, box, config.crop)
         if not reasons and crop is None:
             reasons.append("no_pixels")
