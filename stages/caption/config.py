@@ -67,7 +67,7 @@ class CaptionConfig(Config):
     """Temperature per attribute, above 1 where it is read too surely; or a YAML file that tools/calibrate.py wrote."""
     prior: Prior = "none"
     """corpus or reference: damp phrases of required attributes that win everywhere, by their mean over one of these."""
-    prior_strength: float = Field(default=1.0, gt=0, le=1)
+    prior_strength: float = Field(default=0.5, gt=0, le=1)
     """Share of that mean that is taken off."""
     reference: str | None = None
     """Embeddings of a reference set, a Parquet file that tools/calibrate.py writes; for prior: reference."""

@@ -6,7 +6,7 @@ required attribute, an optional one when its probability is above 0.9.
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,12 +112,32 @@ def read_attributes(
         UnitError: The features do not fit the bank's, or are not finite.
         BankError: The configuration names attributes that the bank does not have.
     """
+    bank, chunks = bank_features.bank, logit_chunks(features, bank_features, config, means)
+    count = len(next(iter(features.values())))
+    blends = {block.name: _present(block, features, config) for block in bank.attributes}
+    readings = Readings.empty(bank, {name: _label(blend) for name, blend in blends.items()}, count)
+    for rows, blocks, logits in chunks:
+        _read_chunk(logits, blocks, readings, rows, faithful=config.faithful)
+    return readings.weigh(evidence, config).decide(config)
+
+
+def logit_chunks(
+    features: Mapping[str, npt.NDArray[np.floating]],
+    bank_features: BankFeatures,
+    config: CaptionConfig,
+    means: Mapping[str, Doubles] | None = None,
+) -> Iterator[tuple[slice, list[Attribute], Floats]]:
+    """Logits of every phrase, CHUNK crops at a time; arguments and errors as for ``read_attributes``.
+
+    Yields:
+        Which crops; the attributes that are read from one blend of regions; and float32 [phrases, CHUNK], the phrases
+        of these attributes one below the other. Columns past the crops belong to nobody.
+    """
     bank = bank_features.bank
     blends = {block.name: _present(block, features, config) for block in bank.attributes}
     _check(features, {region for blend in blends.values() for region, _ in blend}, bank_features.dim)
     _check_means(means or {}, bank_features.dim)
     count = len(next(iter(features.values())))
-    readings = Readings.empty(bank, {name: _label(blend) for name, blend in blends.items()}, count)
     priors = prior_rows(means or {}, config)
     for blend in sorted(set(blends.values())):
         blocks = [block for block in bank.attributes if blends[block.name] == blend]
@@ -125,17 +145,17 @@ def read_attributes(
         offsets = _offsets(blocks, bank_features, weights, blend, priors, every=config.prior == "reference")
         for start in range(0, count, CHUNK):
             rows = slice(start, min(start + CHUNK, count))
-            similarities = weights @ _blended(features, rows, blend).T
-            _read_chunk(
-                ((similarities - offsets) * scales).astype(np.float32), blocks, readings, rows, faithful=config.faithful
-            )
-    return readings.weigh(evidence, config).decide(config)
+            # In place: the array has thousands of phrases by CHUNK crops.
+            logits = weights @ _blended(features, rows, blend).T
+            if priors:
+                logits -= offsets
+            logits *= scales
+            yield rows, blocks, logits.astype(np.float32)
 
 
 def blend_of(block: Attribute) -> Blend:
     """The regions that an attribute is read from, each with its share, by falling share."""
-    blend: Mapping[str, float] = getattr(block, "blend", {block.region: 1.0})
-    return tuple(sorted(blend.items(), key=lambda part: (-part[1], part[0])))
+    return tuple(sorted(block.blend.items(), key=lambda part: (-part[1], part[0])))
 
 
 def _present(block: Attribute, features: Mapping[str, object], config: CaptionConfig) -> Blend:

@@ -35,8 +35,8 @@ NAMES: Final = (
 # blue of a colour chart.
 _PROTOTYPES: Final = {
     "black": ("0c0c0c", "1c1c20", "2a2a2c", "241f1e", "1f232c"),
-    "white": ("f8f8f8", "e8e8e8", "dcdde0", "e6e2d8"),
-    "gray": ("4c4c4c", "686868", "888888", "a8a8a8", "c0c0c0", "6c747c"),
+    "white": ("f8f8f8", "e4e4e4", "ccced2", "e6e2d8"),
+    "gray": ("4c4c4c", "686868", "888888", "a8a8a8", "6c747c"),
     "brown": ("38241a", "4b3020", "6b4423", "85603f", "54423a"),
     "blue": ("14204c", "1c2c58", "3c4660", "2c4a7c", "4a6a96", "1f4fb4", "3f7fd0", "8fb4dc", "6080a8"),
     "pink": ("f4b6c8", "e87aa4", "d8487c", "e0a0a8"),
@@ -107,7 +107,8 @@ def to_lab(colours: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     xyz = linear @ to_xyz.T / np.array([0.95047, 1.0, 1.08883])
     f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+    lab = [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])]
+    return np.asarray(np.stack(lab, axis=1), dtype=np.float64)
 
 
 def _differences(prototypes: npt.NDArray[np.float64], colours: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

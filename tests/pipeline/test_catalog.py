@@ -26,10 +26,11 @@ VIEWS = {
     "crops": 60,
     "detections": 66,
     "embeddings": 60,
+    "evidence": 60,
     "ledger": 15,
     "ledger_history": 15,
     "listings": 3,
-    "live": 24,
+    "live": 25,
     "manifest": 60,
     "metrics": 7,
     "runs": 0,
@@ -121,7 +122,7 @@ def test_views_and_columns_are_documented(corpus, opened):
     silent = connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' AND comment IS NULL "
         "AND table_name IN ('videos', 'listings', 'tracks', 'duplicates', 'statics', 'detections', 'crops', "
-        "'embeddings', 'manifest', 'metrics', 'ledger', 'variants', 'runs')"
+        "'embeddings', 'evidence', 'manifest', 'metrics', 'ledger', 'variants', 'runs')"
     ).fetchall()
     assert silent == []
 
