@@ -331,6 +331,8 @@ LEDGER = pa.schema(
         _column("error_message", pa.string(), "what went wrong, for a person to read"),
         _column("outputs", pa.list_(pa.string()), "files written, below the corpus", nullable=False),
         _column("rows_out", pa.int64(), "rows written, all tables together", nullable=False),
+        _column("frames", pa.int64(), "frames decoded; null where none are"),
+        _column("crops", pa.int64(), "rows written to crops; null where none are"),
         _column("seconds", pa.float64(), "work time, summed over the operators", nullable=False),
         _column("node", pa.string(), "host that finished it"),
         _column("run_id", pa.string(), "run that finished it", nullable=False),

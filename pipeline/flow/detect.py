@@ -114,7 +114,7 @@ def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
         frames = within(config.limits.max_seconds, read)
         index, pts_s, images = zip(*frames, strict=True) if frames else ((), (), ())
         shapes, pixels = [image.shape for image in images], b"".join(image.data for image in images)
-        return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels}
+        return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels, "frames": len(frames)}
 
     return decode
 
