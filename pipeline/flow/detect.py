@@ -3,7 +3,7 @@
 import functools
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,13 @@ from pipeline.flow.stream import Operator, actors_for, stream
 from pipeline.flow.weights import weights_digest
 from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
-from stages.detect.chunks import cut_chunks, sampled
+from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 
 Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 DETECTIONS = "detections"
 CROPS = "crops"
@@ -50,7 +51,14 @@ _DECODED = pa.schema(
     ]
 )
 
-_DETECTED = pa.schema([*_DECODED, pa.field("boxes", pa.list_(pa.list_(pa.float32())))])
+_DETECTED = pa.schema(
+    [
+        *_DECODED,
+        pa.field("boxes", pa.list_(pa.list_(pa.float32()))),
+        # 51 numbers per box; null where the recipe asks for no pose.
+        pa.field("keypoints", pa.list_(pa.list_(pa.float32()))),
+    ]
+)
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
@@ -89,13 +97,12 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
-    from stages.video.frames import read_frames
+    from stages.detect.sampling import read_sampled
 
     def decode(row: Row) -> Row:
         facts = VideoFacts.from_row(json.loads(row["facts"]))
-        wanted = sampled(row["start"], row["stop"], config.sampling, facts.fps)
         with _open_media(corpus, row["media_path"]) as file:
-            frames = list(read_frames(file, facts, row["start"], row["stop"], wanted, limits=config.limits))
+            frames = list(read_sampled(file, facts, row["start"], row["stop"], config.sampling, config.limits))
         index, pts_s, images = zip(*frames, strict=True) if frames else ((), (), ())
         shapes, pixels = [image.shape for image in images], b"".join(image.data for image in images)
         return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels}
@@ -115,14 +122,44 @@ def _open_media(corpus: Corpus, path: str) -> pa.NativeFile:
 
 
 def _make_detect(config: DetectConfig) -> Step:
+    look = _make_look(config)
+
+    def detect(row: Row) -> Row:
+        boxes, keypoints = look(_images(row))
+        flat = None if keypoints is None else [points.ravel() for points in keypoints]
+        return {"boxes": [found.ravel() for found in boxes], "keypoints": flat}
+
+    return detect
+
+
+def _make_look(config: DetectConfig) -> Callable[[list[Image]], tuple[list[Floats], list[Floats] | None]]:
+    """What finds persons, and their keypoints where the recipe asks for them."""
+    if config.pose.source == "detector":
+        from stages.detect.pose import PoseDetector
+
+        pose = PoseDetector(config)
+
+        def look_once(images: list[Image]) -> tuple[list[Floats], list[Floats] | None]:
+            found = pose(images)
+            return [boxes for boxes, _ in found], [points for _, points in found]
+
+        return look_once
+
     from stages.detect.detector import PersonDetector
 
     detector = PersonDetector(config)
+    if config.pose.source == "none":
+        return lambda images: (detector(images), None)
 
-    def detect(row: Row) -> Row:
-        return {"boxes": [found.ravel() for found in detector(_images(row))]}
+    from stages.detect.pose import SecondPass
 
-    return detect
+    again = SecondPass(config)
+
+    def look_twice(images: list[Image]) -> tuple[list[Floats], list[Floats] | None]:
+        boxes = detector(images)
+        return boxes, again(images, boxes)
+
+    return look_twice
 
 
 def _make_cut(config: DetectConfig) -> Step:
@@ -131,7 +168,11 @@ def _make_cut(config: DetectConfig) -> Step:
     def cut(row: Row) -> Row:
         frames = list(zip(row["index"], row["pts_s"], _images(row), strict=True))
         boxes = [np.asarray(found, np.float32).reshape(-1, 5) for found in row["boxes"]]
-        detections, crops = detect_chunk(frames, boxes, video_id=row["video_id"], unit_id=row["unit_id"], config=config)
+        flat = row["keypoints"]
+        points = None if flat is None else [np.asarray(found, np.float32).reshape(-1, 17, 3) for found in flat]
+        detections, crops = detect_chunk(
+            frames, boxes, video_id=row["video_id"], unit_id=row["unit_id"], config=config, keypoints=points
+        )
         reason = "no person was found" if not detections.num_rows else "no person passed the rules"
         return result({DETECTIONS: detections, CROPS: crops}, reason)
 
@@ -148,27 +189,37 @@ def _images(row: Row) -> list[Image]:
 
 def _check(recipe: Recipe) -> None:
     config = recipe.detect
-    found = weights_digest(config.model)
-    if found == config.model and "/" in config.model and "://" not in config.model:
+    _check_weights("detect.model", config.model, config.model_sha256, "models/yolo26n.pt")
+    if config.pose.source == "second_pass":
+        _check_weights("detect.pose.model", config.pose.model, config.pose.model_sha256, "models/yolo11n-pose.pt")
+
+
+def _check_weights(key: str, name: str, sha256: str | None, example: str) -> None:
+    found = weights_digest(name)
+    if found == name and "/" in name and "://" not in name:
         raise UserError(
-            f"detect.model {config.model}: no such file. Give the path of YOLO weights, such as models/yolo26n.pt, "
+            f"{key} {name}: no such file. Give the path of YOLO weights, such as {example}, "
             "or a bare name like yolo26m.pt, which ultralytics fetches where its hub answers"
         )
-    if config.model_sha256 and found not in (config.model, config.model_sha256):
+    if sha256 and found not in (name, sha256):
         raise UserError(
-            f"detect.model {config.model}: its SHA-256 is {found}, detect.model_sha256 says {config.model_sha256}. "
+            f"{key} {name}: its SHA-256 is {found}, {key}_sha256 says {sha256}. "
             "Get the file that the recipe means, or change the recipe"
         )
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
-    return recipe.detect.identity() | {"model": weights_digest(recipe.detect.model)}
+    detect = recipe.detect
+    decided = detect.identity() | {"model": weights_digest(detect.model)}
+    if detect.pose.source == "second_pass":
+        decided["pose"] |= {"model": weights_digest(detect.pose.model)}
+    return decided
 
 
 STAGE = Stage(
     name="detect",
     unit="chunk",
-    version=1,
+    version=2,
     identity=_identity,
     wanted=_wanted,
     execute=_execute,

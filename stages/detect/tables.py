@@ -9,10 +9,13 @@ import pyarrow as pa
 
 import schemas.tables
 from stages.detect.config import DetectConfig
-from stages.detect.crops import Crop, Image, crop_id, cut_crop
+from stages.detect.crops import Image, crop_id, crop_window, cut_crop
+from stages.detect.faces import blur_heads, find_heads
+from stages.detect.quality import measure_frame
 from stages.detect.rules import failed_rules
 
 Boxes = npt.NDArray[np.float32]
+Keypoints = npt.NDArray[np.float32]
 Row = dict[str, Any]
 
 
@@ -23,6 +26,7 @@ def detect_chunk(
     video_id: str,
     unit_id: str,
     config: DetectConfig,
+    keypoints: Sequence[Keypoints] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Judge the detections of a chunk, and cut out those that pass.
 
@@ -32,6 +36,8 @@ def detect_chunk(
         video_id: Video.
         unit_id: Chunk.
         config: Rules and crops.
+        keypoints: Of each frame's detections, float32 [n, 17, 3] as ``SecondPass`` gives them; None where none were
+            looked for.
 
     Returns:
         ``detections``, one row for each, kept or not; and ``crops``, one row for each that was kept. Both by frame,
@@ -39,12 +45,14 @@ def detect_chunk(
     """
     detections: list[Row] = []
     crops: list[Row] = []
-    for (index, pts_s, image), found in sorted(zip(frames, boxes, strict=True), key=lambda pair: pair[0][0]):
+    points_of: Sequence[Keypoints | None] = [None] * len(frames) if keypoints is None else keypoints
+    looked = zip(frames, boxes, points_of, strict=True)
+    for (index, pts_s, image), found, points in sorted(looked, key=lambda frame: frame[0][0]):
         shared = _shared(index, pts_s, image) | {"video_id": video_id, "unit_id": unit_id}
-        for row, crop in _judge(image, found, config, f"{video_id}/{index}"):
+        for row, crop in _judge(image, found, points, config, f"{video_id}/{index}"):
             detections.append(shared | row)
             if crop is not None:
-                crops.append(shared | row | vars(crop) | {"crop_id": crop_id(row["detection_id"])})
+                crops.append(shared | row | crop | {"crop_id": crop_id(row["detection_id"])})
     return _table(detections, schemas.tables.DETECTIONS), _table(crops, schemas.tables.CROPS)
 
 
@@ -57,12 +65,32 @@ def _shared(index: int, pts_s: float, image: Image) -> Row:
     return {"frame_index": index, "pts_s": pts_s, "frame_width": width, "frame_height": height}
 
 
-def _judge(image: Image, boxes: Boxes, config: DetectConfig, frame_id: str) -> Iterator[tuple[Row, Crop | None]]:
-    """Each detection of a frame with the rules that it fails, and its crop if it fails none."""
-    for n, (box, reasons) in enumerate(zip(boxes, failed_rules(boxes, config.rules), strict=True)):
-        crop = None if reasons else cut_crop(image, box, config.crop)
+def _judge(
+    image: Image, boxes: Boxes, keypoints: Keypoints | None, config: DetectConfig, frame_id: str
+) -> Iterator[tuple[Row, Row | None]]:
+    """Each detection of a frame with the rules that it fails, and what its crop's row has if it fails none."""
+    # Measured before heads are blurred: quality is the camera's work.
+    quality = measure_frame(image, boxes, config.crop.margin)
+    heads = find_heads(boxes, keypoints) if config.faces == "blur" else []
+    shown = blur_heads(image, heads) if heads else image
+    for n, (box, reasons) in enumerate(zip(boxes, failed_rules(boxes, config.rules, quality, keypoints), strict=True)):
+        crop = None if reasons else cut_crop(shown, box, config.crop)
         if not reasons and crop is None:
             reasons.append("no_pixels")
         row: Row = dict(zip(("x1", "y1", "x2", "y2", "confidence"), map(float, box), strict=True))
         row |= {"detection_id": f"{frame_id}/{n}", "kept": not reasons, "drop_reasons": reasons}
-        yield row | {"drop_reason": reasons[0] if reasons else None}, crop
+        row |= {"drop_reason": reasons[0] if reasons else None}
+        if crop is None:
+            yield row, None
+            continue
+        left, top, *_ = crop_window(image, box, config.crop.margin)
+        points = None if keypoints is None else _in_crop(keypoints[n], left, top)
+        blurred = heads[n].by if heads else None
+        yield row, vars(crop) | quality.row(n) | {"keypoints": points, "head_blurred_by": blurred}
+
+
+def _in_crop(points: Keypoints, left: int, top: int) -> list[float] | None:
+    """Keypoints as 51 numbers, in pixels of the crop that begins at left, top; None where nobody was found."""
+    if np.isnan(points).any():
+        return None
+    return [float(value) for value in (points - np.array([left, top, 0], np.float32)).ravel()]
