@@ -140,6 +140,11 @@ CROPS = pa.schema(
         _column("height", pa.int32(), "height of the crop, pixels", nullable=False),
         _column("sharpness", pa.float32(), "variance of the Laplacian of the crop at 128x64, grey levels squared"),
         _column("brightness", pa.float32(), "mean luma, 0 to 255"),
+        _column("contrast", pa.float32(), "standard deviation of luma at 128x64, 0 to 127.5"),
+        _column("colourfulness", pa.float32(), "Hasler & Suesstrunk (2003), at 128x64: 0 grey, 33 moderate, 109 high"),
+        _column("truncation", pa.int32(), "sides of the box that lie on the frame's border, 0 to 4"),
+        _column("overlap", pa.float32(), "greatest share of the box that another box of the frame covers, 0 to 1"),
+        _column("head_blurred_by", pa.string(), "what placed the blur: keypoints or proportion; null when not blurred"),
         _column(
             "keypoints",
             pa.list_(pa.float32()),
