@@ -1,12 +1,14 @@
 """Configuration of the detect stage; the defaults are LUPerson's (CVPR 2021)."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stages.config import Config
 from stages.devices import Device, Precision
 from stages.video.limits import VideoLimits
+
+BackendName = Literal["torch", "onnx", "openvino"]
 
 
 class SamplingConfig(Config):
@@ -61,7 +63,9 @@ class DetectConfig(Config):
     """Which frames are looked at, by which detector, and which persons are kept."""
 
     operational: ClassVar[frozenset[str]] = frozenset(
-        {"model_sha256", "batch_size", "device", "threads", "actors", "units_per_file", "limits"}
+        # The backend changes a box no more than device and batch size do: the same products, added up in another order.
+        # Were it part of the outcome, a corpus begun on a laptop would be stale on a cluster.
+        {"model_sha256", "backend", "batch_size", "device", "threads", "actors", "units_per_file", "limits"}
     )
 
     model: str = "models/yolo26n.pt"
@@ -86,6 +90,8 @@ class DetectConfig(Config):
     """Videos beyond these are refused."""
     precision: Precision = "auto"
     """Number format of the forward pass; auto = fp16 on a GPU, fp32 on a CPU."""
+    backend: Literal["auto"] | BackendName = "auto"
+    """What runs the model; auto = ONNX Runtime in fp32 on a CPU where it is installed, else torch."""
     batch_size: int | None = Field(default=None, ge=1)
     """Images in one forward pass; null = 16 on a GPU, 1 on a CPU, where more gain nothing."""
     device: Device = "auto"
