@@ -19,6 +19,7 @@ from stages.caption.bank import Bank, load_bank
 from stages.caption.combine import templates_of, write_sentences
 from stages.caption.config import CaptionConfig
 from stages.caption.lint import lint
+from stages.caption.problems import BankError
 from stages.caption.sample import random_told
 from stages.caption.vocabulary import finite_verbs, vocabulary
 
@@ -51,6 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.count < 2 or given.workers < 1:
         parser.error(f"--count {given.count} --workers {given.workers}: give at least 2 captions and 1 process")
+    try:
+        _bank(given.bank)
+    except BankError as error:
+        parser.error(str(error))
     start, written, found = time.perf_counter(), 0, Counter[str]()
     for count, problems in _results(given):
         written += count
