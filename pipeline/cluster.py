@@ -100,6 +100,7 @@ def _init(config: RunConfig) -> None:
         log_to_driver=False,
         configure_logging=False,
         logging_level=logging.ERROR,
+        _metrics_export_port=config.metrics_port,
     )
 
 

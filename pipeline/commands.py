@@ -13,8 +13,7 @@ from rich.table import Table
 from pipeline.corpus import Corpus
 from pipeline.errors import RunFailed, UserError
 from pipeline.flow.stage import Stage
-from pipeline.flow.stages import STAGES, select_stages
-from pipeline.ledger import Ledger, query
+from pipeline.flow.stages import select_stages
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.runner import Run, StageSummary, plan_stage, run_stages
 
@@ -89,41 +88,16 @@ def show_plan(
         console.print("Nothing to do.")
 
 
-_STATUS = """
-SELECT count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'empty') AS empty,
-    count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status = 'quarantined') AS quarantined,
-    sum(rows_out)::BIGINT AS rows, sum(seconds) AS seconds, max(finished_at) AS last
-FROM latest WHERE status <> 'retired'
-"""
-
-_REASONS = """
-SELECT stage, error_type, any_value(error_message) AS message, count(*) AS units, any_value(unit_id) AS example
-FROM latest WHERE status IN ('failed', 'quarantined') GROUP BY stage, error_type ORDER BY units DESC LIMIT 20
-"""
-
-
 def show_status(uri: str) -> None:
-    """Print units per stage and errors by reason, from the ledger alone."""
-    import pyarrow as pa
+    """Print units per stage, rates, time left, and errors by reason, from the ledger alone."""
+    from pipeline import status
 
-    corpus = _existing(uri)
-    table = Table(
-        "stage", "ok", "empty", "failed", "quarantined", "rows", "busy s", "last unit", box=None, header_style="bold"
-    )
-    latest = {stage.name: Ledger(corpus, stage.name).latest() for stage in STAGES}
-    for name, rows in latest.items():
-        (row,) = query(_STATUS, latest=rows).to_pylist()
-        last = f"{row['last']:%Y-%m-%d %H:%M:%S}" if row["last"] else "-"
-        counts = [str(row[key] or 0) for key in ("ok", "empty", "failed", "quarantined", "rows")]
-        table.add_row(name, *counts, f"{row['seconds'] or 0:.1f}", last)
     console = _console()
-    console.print(table)
-    reasons = query(_REASONS, latest=pa.concat_tables(latest.values())).to_pylist()
-    for row in reasons:
-        console.print(
-            f"\n[bold]{row['stage']}[/]: {row['units']} unit(s) {row['error_type']}, such as {row['example']}"
-        )
-        console.print(f"  {row['message']}", markup=False)
+    for part in status.render(status.gather(_existing(uri))):
+        if not console.is_terminal:
+            # Into a file or a pipe a table goes as wide as it is.
+            console.width = max(console.width, Console(width=1000).measure(part).maximum)
+        console.print(part, highlight=False, markup=False)
 
 
 def show_report(uri: str, variant: str | None, sheet: Path | None) -> None:

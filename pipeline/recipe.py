@@ -31,6 +31,9 @@ class RunConfig(Config):
     """CPUs of the local cluster; null = all. Has no effect with --address."""
     object_store_mb: int = Field(default=1024, ge=128)
     """Memory for rows on their way between operators, on the local cluster."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port on which the local cluster gives its metrics to Prometheus; null = any free one. Has no effect with
+    --address."""
 
 
 class Recipe(Config):

@@ -168,10 +168,17 @@ def _select(source: Source, rows: list[dict[str, Any]], corpus: Corpus) -> str:
 
 
 def _select_files(source: Source, scope: str, files: list[str], corpus: Corpus) -> str:
-    columns = [f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in _kinds(source.name)]
+    columns = [f'"{name}"' for name, _ in _kinds(source.name)]
     labels = [f"{quote(scope)} AS {source.scope}"] if source.scope else []
     paths = ", ".join(quote(_escape(file) if corpus.is_local else file) for file in files)
-    scan = f"read_parquet([{paths}], filename = 'file', hive_partitioning = false)"
+    # Named by name, a column that an older version did not write yet is null, and no file is opened to look.
+    fields = (
+        f"{quote(name)}: {{name: {quote(name)}, type: {quote(kind)}, default_value: NULL}}"
+        for name, kind in _kinds(source.name)
+    )
+    scan = (
+        f"read_parquet([{paths}], schema = MAP {{{', '.join(fields)}}}, filename = 'file', hive_partitioning = false)"
+    )
     return f"SELECT {', '.join([*labels, *columns, 'file'])} FROM {scan}"  # noqa: S608 - quoted
 
 

@@ -164,6 +164,29 @@ CREATE MACRO caption_of(id) AS TABLE
     SELECT variant, n, text, template, style FROM captions WHERE crop_id = id ORDER BY variant, n;
 COMMENT ON MACRO TABLE caption_of IS 'the sentences of one crop, in every variant';
 
+CREATE MACRO caption_diversity(of_variant) AS TABLE
+    WITH said AS (
+        SELECT text, regexp_extract_all(lower(text), '[a-z0-9][a-z0-9''-]*') AS words
+        FROM captions AS c WHERE c.variant = of_variant
+    ),
+    -- One row per word and per pair of neighbours with its count. Entropy is in bits.
+    singles AS (SELECT gram, count(*) AS n FROM (SELECT unnest(words) AS gram FROM said) GROUP BY gram),
+    pairs AS (
+        SELECT gram, count(*) AS n
+        FROM (SELECT unnest(list_zip(words[:-2], words[2:])) AS gram FROM said)
+        GROUP BY gram
+    )
+    SELECT
+        (SELECT count(*) FROM said) AS captions,
+        (SELECT count(DISTINCT text) FROM said) AS distinct_captions,
+        (SELECT count(*) FROM singles) AS vocabulary,
+        (SELECT round(avg(len(words)), 2) FROM said) AS mean_words,
+        (SELECT count(*) / sum(n) FROM singles) AS distinct_1,
+        (SELECT count(*) / sum(n) FROM pairs) AS distinct_2,
+        (SELECT log2(sum(n)) - sum(n * log2(n)) / sum(n) FROM singles) AS entropy_1,
+        (SELECT log2(sum(n)) - sum(n * log2(n)) / sum(n) FROM pairs) AS entropy_2;
+COMMENT ON MACRO TABLE caption_diversity IS 'sentences, words, distinct-n and n-gram entropy of a variant''s captions';
+
 CREATE MACRO attribute_counts(of_variant) AS TABLE
     SELECT
         a.attribute, a.value, count(*) AS crops, count(*) FILTER (a.used) AS told,

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,13 @@ from pipeline.flow.stream import Operator, actors_for, stream
 from pipeline.flow.weights import weights_digest
 from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
-from stages.detect.chunks import cut_chunks, sampled
+from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
 from stages.video.facts import VideoFacts
 
 Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+_Seen = tuple[list[Floats], list[Floats] | None, list[Floats | None]]  # per frame: boxes, keypoints, things
 
 DETECTIONS = "detections"
 CROPS = "crops"
@@ -56,6 +58,8 @@ _DETECTED = pa.schema(
         pa.field("boxes", pa.list_(pa.list_(pa.float32()))),
         # Things near the persons; null per frame where the model knows none.
         pa.field("things", pa.list_(pa.list_(pa.float32()))),
+        # 51 numbers per box; null where the recipe asks for no pose.
+        pa.field("keypoints", pa.list_(pa.list_(pa.float32()))),
     ]
 )
 
@@ -100,38 +104,71 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
-    from stages.video.frames import read_frames
+    from stages.detect.sampling import read_sampled
     from stages.video.watch import within
 
     def decode(row: Row) -> Row:
         facts = VideoFacts.from_row(json.loads(row["facts"]))
-        wanted = sampled(row["start"], row["stop"], config.sampling, facts.fps)
 
         def read() -> list[tuple[int, float, Image]]:
             with open_media(corpus, row["media_path"]) as file:
-                return list(read_frames(file, facts, row["start"], row["stop"], wanted, limits=config.limits))
+                return list(read_sampled(file, facts, row["start"], row["stop"], config.sampling, config.limits))
 
         frames = within(config.limits.max_seconds, read)
         index, pts_s, images = zip(*frames, strict=True) if frames else ((), (), ())
         shapes, pixels = [image.shape for image in images], b"".join(image.data for image in images)
-        return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels}
+        return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels, "frames": len(frames)}
 
     return decode
 
 
 def _make_detect(config: DetectConfig) -> Step:
+    look = _make_look(config)
+
+    def detect(row: Row) -> Row:
+        boxes, keypoints, things = look(_images(row))
+        return {
+            "boxes": [found.ravel() for found in boxes],
+            "keypoints": None if keypoints is None else [points.ravel() for points in keypoints],
+            "things": [None if seen is None else seen.ravel() for seen in things],
+        }
+
+    return detect
+
+
+def _make_look(config: DetectConfig) -> Callable[[list[Image]], _Seen]:
+    """What finds persons and the things near them, and keypoints where the recipe asks for them."""
+    if config.pose.source == "detector":
+        from stages.detect.pose import PoseDetector
+
+        pose = PoseDetector(config)
+
+        def look_at_both(images: list[Image]) -> _Seen:
+            found = pose(images)
+            return [boxes for boxes, _ in found], [points for _, points in found], [None] * len(images)
+
+        return look_at_both
+
     from stages.detect.detector import PersonDetector
 
     detector = PersonDetector(config)
 
-    def detect(row: Row) -> Row:
-        found = detector.look(_images(row))
-        return {
-            "boxes": [persons.ravel() for persons, _ in found],
-            "things": [None if things is None else things.ravel() for _, things in found],
-        }
+    def look_once(images: list[Image]) -> _Seen:
+        found = detector.look(images)
+        return [persons for persons, _ in found], None, [things for _, things in found]
 
-    return detect
+    if config.pose.source == "none":
+        return look_once
+
+    from stages.detect.pose import SecondPass
+
+    again = SecondPass(config)
+
+    def look_twice(images: list[Image]) -> _Seen:
+        persons, _, things = look_once(images)
+        return persons, again(images, persons), things
+
+    return look_twice
 
 
 def _make_cut(config: DetectConfig) -> Step:
@@ -141,8 +178,16 @@ def _make_cut(config: DetectConfig) -> Step:
         frames = list(zip(row["index"], row["pts_s"], _images(row), strict=True))
         boxes = [np.asarray(found, np.float32).reshape(-1, 5) for found in row["boxes"]]
         things = [None if seen is None else np.asarray(seen, np.float32).reshape(-1, 6) for seen in row["things"]]
+        flat = row["keypoints"]
+        points = None if flat is None else [np.asarray(found, np.float32).reshape(-1, 17, 3) for found in flat]
         detections, crops = detect_chunk(
-            frames, boxes, video_id=row["video_id"], unit_id=row["unit_id"], config=config, things=things
+            frames,
+            boxes,
+            video_id=row["video_id"],
+            unit_id=row["unit_id"],
+            config=config,
+            keypoints=points,
+            things=things,
         )
         reason = "no person was found" if not detections.num_rows else "no person passed the rules"
         return result({DETECTIONS: detections, CROPS: crops}, reason)
@@ -162,23 +207,33 @@ def _check(recipe: Recipe) -> None:
     config = recipe.detect
     if config.source == "imported":
         return
-    found = weights_digest(config.model)
-    if found == config.model and "/" in config.model and "://" not in config.model:
+    _check_weights("detect.model", config.model, config.model_sha256, "models/yolo26n.pt")
+    if config.pose.source == "second_pass":
+        _check_weights("detect.pose.model", config.pose.model, config.pose.model_sha256, "models/yolo11n-pose.pt")
+
+
+def _check_weights(key: str, name: str, sha256: str | None, example: str) -> None:
+    found = weights_digest(name)
+    if found == name and "/" in name and "://" not in name:
         raise UserError(
-            f"detect.model {config.model}: no such file. Give the path of YOLO weights, such as models/yolo26n.pt, "
+            f"{key} {name}: no such file. Give the path of YOLO weights, such as {example}, "
             "or a bare name like yolo26m.pt, which ultralytics fetches where its hub answers"
         )
-    if config.model_sha256 and found not in (config.model, config.model_sha256):
+    if sha256 and found not in (name, sha256):
         raise UserError(
-            f"detect.model {config.model}: its SHA-256 is {found}, detect.model_sha256 says {config.model_sha256}. "
+            f"{key} {name}: its SHA-256 is {found}, {key}_sha256 says {sha256}. "
             "Get the file that the recipe means, or change the recipe"
         )
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
-    if recipe.detect.source == "imported":
-        return imported.identity(recipe.detect)
-    return recipe.detect.identity() | {"model": weights_digest(recipe.detect.model)}
+    detect = recipe.detect
+    if detect.source == "imported":
+        return imported.identity(detect)
+    decided = detect.identity() | {"model": weights_digest(detect.model)}
+    if detect.pose.source == "second_pass":
+        decided["pose"] |= {"model": weights_digest(detect.pose.model)}
+    return decided
 
 
 STAGE = Stage(

@@ -80,7 +80,9 @@ def _make_read(corpus: Corpus) -> Step:
 def _make_embed(config: EmbedConfig, target: str, beside: str) -> Step:
     from stages.embed.model import ClipModel
     from stages.embed.tables import embed_crops
+    from stages.pretrain.heap import keep_freed_memory
 
+    keep_freed_memory()
     model = ClipModel(config)
 
     def embed(row: Row) -> Row:

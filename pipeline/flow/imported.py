@@ -156,7 +156,8 @@ def _make_cut(corpus: Corpus, config: DetectConfig) -> Step:
         reference = Reference(**json.loads(row["reference"]))
         names = {"video_id": row["video_id"], "unit_id": row["unit_id"]}
         detections, crops = cut_published(frames, boxes, reference, facts, **names, config=config)
-        return result({"detections": detections, "crops": crops}, "no published box passed the rules")
+        found = result({"detections": detections, "crops": crops}, "no published box passed the rules")
+        return found | {"frames": len(frames)}
 
     return cut_chunk
 

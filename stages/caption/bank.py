@@ -92,7 +92,10 @@ class Bank(Config):
             raise ValueError("person needs a pronoun: he, she or they")
         for block in self.attributes:
             _known(f"attributes.{block.name}.verb", block.verb, self.verbs)
-            self._check_modifiers(block)
+            _known(f"attributes.{block.name}.modifies", block.modifies, [b.name for b in self.attributes if b.factors])
+        for block in self.attributes:
+            if block.factors:
+                self._check_orders(block)
         for facet, phrase in self._all_phrases():
             key = f"attributes.{facet.name}.{phrase.value}"
             _known(f"{key}.verb", phrase.verb, self.verbs)
@@ -100,11 +103,7 @@ class Bank(Config):
                 _known(f"{key}.hides", hidden, [b.name for b in self.attributes])
         return self
 
-    def _check_modifiers(self, block: Attribute) -> None:
-        composed = [other.name for other in self.attributes if other.factors]
-        _known(f"attributes.{block.name}.modifies", block.modifies, composed)
-        if not block.factors:
-            return
+    def _check_orders(self, block: Attribute) -> None:
         modifiers = self.modifiers(block)
         blanks = [*block.factors, *(modifier.name for modifier in modifiers)]
         others = [phrase.compose for modifier in modifiers for phrase in modifier.phrases if phrase.compose]

@@ -218,6 +218,8 @@ def _with_clauses(text: str, grammar: Grammar) -> str:
         clauses = [clause for clause in grammar.clauses[group] if _fits(clause, first)]
         if not clauses:
             raise BankError(f"{grammar.name}: no clause of {group} fits {text!r}; add one that is a whole sentence")
+        if not others:  # what was one sentence stays one, where a clause allows it
+            clauses = [clause for clause in clauses if _REST in clause] or clauses
         draw = int.from_bytes(hashlib.blake2b(f"{group} {text}".encode(), digest_size=4).digest(), "little")
         clause = clauses[draw % len(clauses)]
         if _REST in clause:

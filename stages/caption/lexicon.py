@@ -83,7 +83,7 @@ class _GroupLexicon:
                 continue
             text, name = words.wording(code)
             verb = forms.get(name, BE)
-            if clusters and clusters[-1].verb is verb:
+            if clusters and clusters[-1].verb == verb:
                 clusters[-1].nouns.append(text)
             else:
                 clusters.append(Cluster(verb, [text]))

@@ -120,11 +120,11 @@ def compare(one: Looks, others: Looks, rule: Rule) -> Comparison:
     cosine: npt.NDArray[np.float32] | None = None
     if rule.min_cosine is not None and one.features is not None and others.features is not None:
         # Features are stored as half floats, of three digits; beyond five, the order of a sum decides.
-        cosine = np.round(np.asarray(one.features @ others.features.T, np.float32), 5)
-        near = cosine >= np.float32(rule.min_cosine)
+        measured = np.asarray(one.features @ others.features.T, dtype=np.float32).round(5)
+        near = measured >= np.float32(rule.min_cosine)
         if rule.cosine_hash_distance is not None:
             near &= distance <= rule.cosine_hash_distance
-        alike = by_hash | near
+        alike, cosine = by_hash | near, measured
     if one.apart is not None and others.apart is not None:
         alike = alike & (one.apart[:, None] != others.apart[None, :])
     return Comparison(alike, distance, cosine, by_hash)

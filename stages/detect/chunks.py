@@ -1,7 +1,8 @@
 """Chunks, the units of work, and the frames sampled from them."""
 
 import math
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stages.detect.config import SamplingConfig
@@ -34,8 +35,8 @@ def cut_chunks(video_id: str, frames: int, fps: float, chunk_seconds: float) -> 
         yield Chunk(f"{video_id}/{start:08d}-{stop:08d}", start, stop)
 
 
-def sampled(start: int, stop: int, sampling: SamplingConfig, fps: float) -> list[int]:
-    """Frames to look at between two frame indices.
+def sampled(start: int, stop: int, sampling: SamplingConfig, fps: float, key_frames: Sequence[int] = ()) -> list[int]:
+    """Frames to look at between two frame indices, before ``adaptive`` passes over some.
 
     The choice is made over the whole video and depends on the index alone, so chunks of any length give the same
     frames. ``every_seconds`` goes by the mean frame rate: in a video of variable rate the moments are approximate, the
@@ -46,20 +47,44 @@ def sampled(start: int, stop: int, sampling: SamplingConfig, fps: float) -> list
         stop: Frame index past the last.
         sampling: What the recipe says.
         fps: Mean frames per second.
+        key_frames: Indices of the video's key frames, rising.
 
     Returns:
         Frame indices, rising.
     """
+    return [index for _, index in numbered(start, stop, sampling, fps, key_frames)]
+
+
+def numbered(
+    start: int, stop: int, sampling: SamplingConfig, fps: float, key_frames: Sequence[int]
+) -> list[tuple[int, int]]:
+    """As ``sampled``, each frame with its number among the sampled frames of the whole video."""
+    if sampling.key_frames:
+        keys = list(dict.fromkeys(key_frames))
+        return [(k, keys[k]) for k in range(bisect_left(keys, start), bisect_left(keys, stop))]
     if sampling.every_frames:
-        first = -(-start // sampling.every_frames) * sampling.every_frames
-        return list(range(first, stop, sampling.every_frames))
+        n = sampling.every_frames
+        return [(k, k * n) for k in range(-(-start // n), -(-stop // n))]
     return list(_at_seconds(start, stop, max((sampling.every_seconds or 0.0) * fps, 1.0)))
 
 
-def _at_seconds(start: int, stop: int, step: float) -> Iterator[int]:
-    """Frames ceil(k * step) inside [start, stop)."""
+def with_lead_in(
+    start: int, stop: int, sampling: SamplingConfig, fps: float, key_frames: Sequence[int]
+) -> list[tuple[int, int]]:
+    """As ``numbered``, and before them those that ``adaptive`` has to compare with.
+
+    Comparing starts anew at every ``adaptive_reset``-th frame of the whole video, so a chunk that begins inside such a
+    group reads the group from its start, and comes to the same choice as one that began earlier.
+    """
+    ours = numbered(start, stop, sampling, fps, key_frames)
+    before = ours[0][0] % sampling.adaptive_reset if ours and sampling.adaptive is not None else 0
+    return numbered(0, start, sampling, fps, key_frames)[-before:] + ours if before else ours
+
+
+def _at_seconds(start: int, stop: int, step: float) -> Iterator[tuple[int, int]]:
+    """Each k with frame ceil(k * step) inside [start, stop)."""
     k = max(math.floor((start - 1) / step), 0)
     while (index := math.ceil(k * step - _HAIR)) < stop:
         if index >= start:
-            yield index
+            yield k, index
         k += 1

@@ -1,51 +1,155 @@
 """Configuration of the detect stage; the defaults are LUPerson's (CVPR 2021)."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import yaml
 from pydantic import Field, model_validator
 
 from stages.config import Config
 from stages.devices import Device, Precision
+from stages.resources import locate
 from stages.video.limits import VideoLimits
 
 
 class SamplingConfig(Config):
-    """Which frames are looked at: one of the keys; without any, every 20th frame."""
+    """Which frames are looked at: one of the first three keys; without any, every 20th frame."""
 
     every_frames: int | None = Field(default=None, ge=1)
     """Every n-th frame, from frame 0."""
     every_seconds: float | None = Field(default=None, gt=0)
     """The first frame at or after each multiple of so many seconds, by the video's mean frame rate."""
+    key_frames: bool = False
+    """The key frames alone: some one in every 1 to 10 seconds, and the cheapest to decode."""
+    adaptive: float | None = Field(default=None, ge=0, le=255)
+    """Of those frames, pass over the ones that barely changed: no cell of a 16x16 thumbnail differs by so many grey
+    levels from the last frame looked at. 8 is a person who walks; null = look at them all."""
+    adaptive_reset: int = Field(default=8, ge=1)
+    """With adaptive: every so many frames, one is looked at whatever it shows, and comparing starts anew from it."""
 
     @model_validator(mode="before")
     @classmethod
     def _default(cls, given: Any) -> Any:
-        return given or {"every_frames": 20}
+        grids = ("every_frames", "every_seconds", "key_frames")
+        if given is None or (isinstance(given, Mapping) and not any(key in given for key in grids)):
+            return dict(given or {}) | {"every_frames": 20}
+        return given
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.every_frames is None) == (self.every_seconds is None):
-            raise ValueError("give either every_frames or every_seconds, and null for the other")
+        if (self.every_frames is not None) + (self.every_seconds is not None) + self.key_frames != 1:
+            raise ValueError("give one of every_frames, every_seconds and key_frames: true, and null for the others")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the choice; the reset has no effect where nothing is passed over."""
+        return super().identity() | ({} if self.adaptive is not None else {"adaptive_reset": None})
 
 
 class RulesConfig(Config):
-    """What a detection must fulfil to be cut out. All that it fails is recorded."""
+    """What a detection must fulfil to be cut out. All that it fails is recorded. null = not asked."""
 
+    operational: ClassVar[frozenset[str]] = frozenset({"preset"})
+
+    preset: str = "luperson"
+    """Where the values come from that are not given here: luperson (the defaults below), webperson, or a YAML file
+    with keys of this block (recipes/filters)."""
     min_confidence: float = Field(default=0.72, ge=0, le=1)
     """The detector's score must be above this."""
     min_width: float = Field(default=48, ge=0)
     """The box must be wider than this, pixels."""
+    min_height: float | None = Field(default=None, ge=0)
+    """The box must be higher than this, pixels."""
     min_aspect: float = Field(default=1.5, ge=0)
     """Least height divided by width."""
     max_aspect: float = Field(default=5.0, gt=0)
     """Greatest height divided by width."""
+    max_truncation: int | None = Field(default=None, ge=0, le=4)
+    """Most sides of the box that may lie on the frame's border (crops.truncation)."""
+    max_overlap: float | None = Field(default=None, ge=0, le=1)
+    """Greatest share of the box that another box of the frame may cover (crops.overlap)."""
+    min_sharpness: float | None = Field(default=None, ge=0)
+    """Least sharpness (crops.sharpness)."""
+    min_brightness: float | None = Field(default=None, ge=0, le=255)
+    """Least mean luma (crops.brightness)."""
+    max_brightness: float | None = Field(default=None, ge=0, le=255)
+    """Greatest mean luma (crops.brightness)."""
+    min_contrast: float | None = Field(default=None, ge=0)
+    """Least contrast (crops.contrast)."""
+    min_colourfulness: float | None = Field(default=None, ge=0)
+    """Least colourfulness (crops.colourfulness): 3 keeps grey pictures out."""
+    keypoint_confidence: float = Field(default=0.5, ge=0, le=1)
+    """A keypoint is visible from this confidence on. This and the keys below have an effect where detect.pose gives
+    keypoints."""
+    min_head_points: int = Field(default=1, ge=0, le=5)
+    """Least visible points among nose, eyes and ears."""
+    min_upper_points: int = Field(default=2, ge=0, le=6)
+    """Least visible points among shoulders, elbows and wrists."""
+    min_hip_points: int = Field(default=0, ge=0, le=2)
+    """Least visible hips."""
+    min_leg_points: int = Field(default=1, ge=0, le=4)
+    """Least visible points among knees and ankles."""
+    min_points: int = Field(default=0, ge=0, le=17)
+    """Least visible points of all 17."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        preset = given.get("preset", "luperson") if isinstance(given, Mapping) else "luperson"
+        if preset == "luperson" or not isinstance(preset, str):
+            return given
+        return read_preset(preset) | dict(given)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_aspect > self.max_aspect:
             raise ValueError(f"min_aspect {self.min_aspect} is above max_aspect {self.max_aspect}")
+        low, high = self.min_brightness, self.max_brightness
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_brightness {low} is above max_brightness {high}")
         return self
+
+
+def read_preset(preset: str) -> dict[str, Any]:
+    """Values of a set of rules: ``luperson``, ``webperson``, or the path of a YAML file.
+
+    Raises:
+        ValueError: There is no such set, or it holds no keys.
+    """
+    path = Path(locate(preset if preset.endswith((".yaml", ".yml")) else f"recipes/filters/{preset}.yaml"))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        accepted = "luperson, webperson, or a YAML file with keys of detect.rules"
+        raise ValueError(f"preset {preset!r} cannot be read ({path}: {error.strerror}); give {accepted}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"preset {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or "preset" in content:
+        raise ValueError(f"preset {path} must hold keys of detect.rules, such as min_width: 48, and no preset")
+    return content
+
+
+class PoseConfig(Config):
+    """Keypoints: where a person's head, shoulders, hips and feet are (COCO's 17)."""
+
+    operational: ClassVar[frozenset[str]] = frozenset({"model_sha256", "batch_size"})
+
+    source: Literal["none", "second_pass", "detector"] = "none"
+    """second_pass = a pose model looks at each detection that passes the rules on boxes; detector = detect.model is
+    itself a pose model, and gives them with its boxes; none = no keypoints, and no rules on them."""
+    model: str = "models/yolo11n-pose.pt"
+    """Pose model of the second pass."""
+    model_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Digest that its file must have."""
+    image_height: int = Field(default=192, ge=64, multiple_of=32)
+    """Height of the picture that the second pass sees, pixels; its width is 2/3 of that."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Persons in one forward pass of the second pass; null = 32 on a GPU, 1 on a CPU."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the keypoints; the second pass's keys where there is one."""
+        return super().identity() if self.source == "second_pass" else {"source": self.source}
 
 
 class CropConfig(Config):
@@ -88,8 +192,12 @@ class DetectConfig(Config):
     """Running time of a chunk, the unit of work."""
     rules: RulesConfig = RulesConfig()
     """Which detections are cut out."""
+    pose: PoseConfig = PoseConfig()
+    """Whether keypoints are looked for."""
     crop: CropConfig = CropConfig()
     """How they are cut out."""
+    faces: Literal["keep", "blur"] = "keep"
+    """blur = the heads of all detections are blurred before crops are cut, so that no crop holds a face."""
     limits: VideoLimits = VideoLimits()
     """Videos beyond these are refused."""
     precision: Precision = "auto"

@@ -43,7 +43,7 @@ class PersonDetector:
         fast = "fp16" if config.precision == "auto" and self._device != "cpu" else config.precision
         self._dtype = pick_dtype(fast, self._device)
         self._batch = config.batch_size or (1 if self._device == "cpu" else _GPU_BATCH)
-        self._model = _load(str(path), config.model)
+        self._model = load_model(str(path), config.model)
         self._objects = object_classes(self._model.names)
         self._predict([np.zeros((64, 64, 3), np.uint8)])
         # Ultralytics sets the threads when it sets up its predictor, so ours are set after the first prediction.
@@ -114,15 +114,19 @@ class PersonDetector:
         return results
 
 
-def _load(path: str, name: str) -> Any:
-    """The model; quiet, and without installing anything."""
+def load_model(path: str, name: str, key: str = "detect.model") -> Any:
+    """The model; quiet, and without installing anything.
+
+    Raises:
+        ValueError: Its class 0 is not a person.
+    """
     os.environ.setdefault("YOLO_VERBOSE", "False")
     os.environ.setdefault("YOLO_AUTOINSTALL", "False")
     from ultralytics import YOLO
 
     model = YOLO(path)
     if model.task not in ("detect", "pose", "segment") or model.names.get(_PERSON) != "person":
-        raise ValueError(f"detect.model {name}: it is a {model.task} model of {model.names}; class 0 must be person")
+        raise ValueError(f"{key} {name}: it is a {model.task} model of {model.names}; class 0 must be person")
     return model
 
 

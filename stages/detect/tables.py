@@ -9,11 +9,14 @@ import pyarrow as pa
 
 import schemas.tables
 from stages.detect.config import DetectConfig
-from stages.detect.crops import Crop, Image, crop_id, cut_crop
+from stages.detect.crops import Image, crop_id, crop_window, cut_crop
+from stages.detect.faces import blur_heads, find_heads
 from stages.detect.objects import objects_near
+from stages.detect.quality import measure_frame
 from stages.detect.rules import failed_rules
 
 Boxes = npt.NDArray[np.float32]
+Keypoints = npt.NDArray[np.float32]
 Row = dict[str, Any]
 
 
@@ -24,6 +27,7 @@ def detect_chunk(
     video_id: str,
     unit_id: str,
     config: DetectConfig,
+    keypoints: Sequence[Keypoints] | None = None,
     things: Sequence[Boxes | None] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Judge the detections of a chunk, and cut out those that pass.
@@ -34,6 +38,8 @@ def detect_chunk(
         video_id: Video.
         unit_id: Chunk.
         config: Rules and crops.
+        keypoints: Of each frame's detections, float32 [n, 17, 3] as ``SecondPass`` gives them; None where none were
+            looked for.
         things: Other things in each of the frames, float32 [m, 6] as ``PersonDetector.look`` gives them; None, for
             one frame or for all, where they were not looked for.
 
@@ -43,16 +49,17 @@ def detect_chunk(
     """
     detections: list[Row] = []
     crops: list[Row] = []
-    looked = zip(frames, boxes, things or [None] * len(frames), strict=True)
-    for (index, pts_s, image), found, seen in sorted(looked, key=lambda frame: frame[0][0]):
+    nothing: Sequence[None] = [None] * len(frames)
+    looked = zip(frames, boxes, keypoints or nothing, things or nothing, strict=True)
+    for (index, pts_s, image), found, points, seen in sorted(looked, key=lambda frame: frame[0][0]):
         shared = _shared(index, pts_s, image) | {"video_id": video_id, "unit_id": unit_id}
         passed_over = ["between_crops"] if index % (config.crop.every_frames or 1) else []
-        judged = _judge(image, found, config, f"{video_id}/{index}", passed_over)
+        judged = _judge(image, found, points, config, f"{video_id}/{index}", passed_over)
         for (row, crop), box in zip(judged, found, strict=True):
             detections.append(shared | row)
             if crop is not None:
                 own = {"crop_id": crop_id(row["detection_id"]), "objects": _near(box, seen)}
-                crops.append(shared | row | vars(crop) | own)
+                crops.append(shared | row | crop | own)
     return _table(detections, schemas.tables.DETECTIONS), _table(crops, schemas.tables.CROPS)
 
 
@@ -70,14 +77,46 @@ def _shared(index: int, pts_s: float, image: Image) -> Row:
 
 
 def _judge(
-    image: Image, boxes: Boxes, config: DetectConfig, frame_id: str, passed_over: list[str]
-) -> Iterator[tuple[Row, Crop | None]]:
-    """Each detection of a frame with the rules that it fails, and its crop if it fails none and none is passed over."""
-    for n, (box, failed) in enumerate(zip(boxes, failed_rules(boxes, config.rules), strict=True)):
+    image: Image,
+    boxes: Boxes,
+    keypoints: Keypoints | None,
+    config: DetectConfig,
+    frame_id: str,
+    passed_over: list[str],
+) -> Iterator[tuple[Row, Row | None]]:
+    """Each detection of a frame with the rules that it fails; and of one that fails none, what its crop's row has.
+
+    Args:
+        image: The frame.
+        boxes: Its detections.
+        keypoints: Theirs; None where none were looked for.
+        config: Rules and crops.
+        frame_id: What the ids of its detections begin with.
+        passed_over: Why no crop is cut from this frame; empty where some are.
+    """
+    # Measured before heads are blurred: quality is the camera's work.
+    quality = measure_frame(image, boxes, config.crop.margin)
+    heads = find_heads(boxes, keypoints) if config.faces == "blur" else []
+    shown = blur_heads(image, heads) if heads else image
+    for n, (box, failed) in enumerate(zip(boxes, failed_rules(boxes, config.rules, quality, keypoints), strict=True)):
         reasons = failed or list(passed_over)
-        crop = None if reasons else cut_crop(image, box, config.crop)
+        crop = None if reasons else cut_crop(shown, box, config.crop)
         if not reasons and crop is None:
             reasons.append("no_pixels")
         row: Row = dict(zip(("x1", "y1", "x2", "y2", "confidence"), map(float, box), strict=True))
         row |= {"detection_id": f"{frame_id}/{n}", "kept": not reasons, "drop_reasons": reasons}
-        yield row | {"drop_reason": reasons[0] if reasons else None}, crop
+        row |= {"drop_reason": reasons[0] if reasons else None}
+        if crop is None:
+            yield row, None
+            continue
+        left, top, *_ = crop_window(image, box, config.crop.margin)
+        points = None if keypoints is None else _in_crop(keypoints[n], left, top)
+        blurred = heads[n].by if heads else None
+        yield row, vars(crop) | quality.row(n) | {"keypoints": points, "head_blurred_by": blurred}
+
+
+def _in_crop(points: Keypoints, left: int, top: int) -> list[float] | None:
+    """Keypoints as 51 numbers, in pixels of the crop that begins at left, top; None where nobody was found."""
+    if np.isnan(points).any():
+        return None
+    return [float(value) for value in (points - np.array([left, top, 0], np.float32)).ravel()]

@@ -117,4 +117,7 @@ def _differences(prototypes: npt.NDArray[np.float64], colours: npt.NDArray[np.fl
     own, others = (np.hypot(lab[:, 1], lab[:, 2]) for lab in (prototypes, colours))
     chroma = own[:, None] - others[None]
     hue = np.maximum(a**2 + b**2 - chroma**2, 0)
-    return (lightness / 2) ** 2 + (chroma / (1 + 0.048 * own[:, None])) ** 2 + hue / (1 + 0.014 * own[:, None]) ** 2
+    return np.asarray(
+        (lightness / 2) ** 2 + (chroma / (1 + 0.048 * own[:, None])) ** 2 + hue / (1 + 0.014 * own[:, None]) ** 2,
+        dtype=np.float64,
+    )

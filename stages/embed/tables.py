@@ -1,6 +1,7 @@
 """From a table of crops to a table of embeddings, and to one of evidence."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,11 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import schemas.tables
+from stages.embed.ahead import ahead
 from stages.embed.colours import NAMES, name_colours
 from stages.embed.config import Region
 from stages.embed.regions import CLOTH, Image, Keypoints, cut_cloth, cut_region
 
-SLICE = 1024
+SLICE = 512
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,14 @@ def embed_crops(
         unit_id: Unit that the rows will belong to.
         evidence: Whether colours are named; without, the evidence is empty.
     """
-    # In slices, so that a file of many thousand crops is never decoded into memory at once.
+    # In slices, so that a file of many thousand crops is never decoded into memory at once; the next one is decoded
+    # while the model works on this one.
     slices = (crops.slice(start, SLICE) for start in range(0, crops.num_rows, SLICE))
-    parts = [_embed_slice(part, model, regions, unit_id, evidence=evidence) for part in slices]
+    with ThreadPoolExecutor(1) as beside:
+        parts = [
+            _embed_slice(readable, images, model, regions, unit_id, evidence=evidence)
+            for readable, images in ahead(slices, _decoded, beside)
+        ]
     embeddings = [part.embeddings for part in parts if part.embeddings.num_rows]
     return Embedded(
         pa.concat_tables(embeddings) if embeddings else schemas.tables.embeddings(1).empty_table(),
@@ -60,12 +67,22 @@ def embed_crops(
     )
 
 
+def _decoded(crops: pa.Table) -> tuple[pa.Table, list[Image]]:
+    """The crops whose JPEG can be decoded, and their images."""
+    images = [decode(jpeg) for jpeg in crops["jpeg"].to_pylist()]
+    readable = [index for index, image in enumerate(images) if image is not None]
+    return crops.take(pa.array(readable, pa.int64())), [image for image in images if image is not None]
+
+
 def _embed_slice(
-    crops: pa.Table, model: ImageEncoder, regions: Sequence[Region], unit_id: str, *, evidence: bool
+    crops: pa.Table,
+    images: Sequence[Image],
+    model: ImageEncoder,
+    regions: Sequence[Region],
+    unit_id: str,
+    *,
+    evidence: bool,
 ) -> Embedded:
-    decoded = [decode(jpeg) for jpeg in crops["jpeg"].to_pylist()]
-    readable = [index for index, image in enumerate(decoded) if image is not None]
-    crops, images = crops.take(pa.array(readable, pa.int64())), [image for image in decoded if image is not None]
     keypoints = _keypoints(crops)
     nothing = schemas.tables.EVIDENCE.empty_table()
     if not images:

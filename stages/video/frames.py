@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
+from stages.video.fields import without_combing
 from stages.video.limits import VideoLimits
 from stages.video.media import open_video, stamp
 
@@ -58,7 +59,8 @@ def read_frames(
         limits: Bounds on the pictures.
 
     Yields:
-        Frame index, pts in seconds, and the picture: uint8 [H, W, 3], BGR, rotation applied.
+        Frame index, pts in seconds, and the picture: uint8 [H, W, 3], BGR, rotation applied, without the combing of
+        interlaced sources.
 
     Raises:
         UnitError: Not one of the wanted frames can be decoded.
@@ -86,6 +88,8 @@ def read_frames(
 
 def _picture(frame: "av.VideoFrame", rotation: int) -> Image:
     image: Image = frame.to_ndarray(format="bgr24", threads=1)
+    if frame.interlaced_frame:
+        image = without_combing(image)
     return np.ascontiguousarray(np.rot90(image, -rotation // 90)) if rotation else image
 
 

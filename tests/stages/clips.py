@@ -42,13 +42,19 @@ def make_clip(
     gop: int = 12,
     container: dict[str, str] | None = None,
     audio: bool = False,
+    crop: tuple[int, int] = (HEIGHT, WIDTH),
+    interlaced: bool = False,
 ) -> Path:
-    """Write a clip of ``frames`` frames; ``pts`` in tenths of a second, ``rotation`` in clockwise degrees."""
+    """Write a clip of ``frames`` frames.
+
+    ``pts`` is in tenths of a second, ``rotation`` in clockwise degrees, ``crop`` the height and width that are left of
+    the pictures; ``interlaced`` takes every other line from the picture after.
+    """
     base = Fraction(1, FPS)
     with av.open(str(path), "w", options=container or {}) as output:
         stream: Any = output.add_stream(codec, rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.options = options or {}
+        (stream.height, stream.width), stream.pix_fmt = crop, "yuv420p"
+        stream.options = (options or {}) | ({"flags": "+ildct+ilme"} if interlaced else {})
         stream.codec_context.gop_size = gop
         stream.codec_context.time_base = base
         if bframes is not None:
@@ -57,7 +63,10 @@ def make_clip(
             stream.set_display_rotation(-rotation)
         sound: Any = output.add_stream("aac", rate=8000, layout="mono") if audio else None
         for index in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+            shown = picture(index)
+            if interlaced:
+                shown[1::2] = picture(index + 1)[1::2]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown[: crop[0], : crop[1]]), format="rgb24")
             frame.pts, frame.time_base = pts[index] if pts else index, base
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))

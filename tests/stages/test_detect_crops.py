@@ -46,25 +46,6 @@ def test_a_box_without_pixels_gives_no_crop(box: tuple[float, ...]) -> None:
     assert cut(box) is None
 
 
-def test_sharpness_falls_with_blur_and_does_not_grow_with_size() -> None:
-    config, box = CropConfig(), np.array([0, 0, 64, 120], np.float32)
-    blurred = [cv2.GaussianBlur(FRAME, (0, 0), sigma) for sigma in (0.5, 1, 2, 4)]
-    values = [found.sharpness for image in blurred if (found := cut_crop(image, box, config))]
-    assert values == sorted(values, reverse=True)
-    twice = cv2.resize(SMOOTH, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    one, two = cut_crop(SMOOTH, box, config), cut_crop(twice, 2 * box, config)
-    assert one
-    assert two
-    assert two.sharpness == pytest.approx(one.sharpness, rel=0.2)
-
-
-def test_brightness_is_the_mean_luma() -> None:
-    for level in (0, 128, 255):
-        found = cut_crop(np.full((50, 50, 3), level, np.uint8), np.array([0, 0, 20, 40], np.float32), CropConfig())
-        assert found
-        assert (found.brightness, found.sharpness) == (level, 0)
-
-
 def test_quality_decides_the_size() -> None:
     box = np.array([0, 0, 80, 120], np.float32)
     sizes = [len(found.jpeg) for q in (50, 80, 95) if (found := cut_crop(FRAME, box, CropConfig(jpeg_quality=q)))]

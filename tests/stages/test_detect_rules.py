@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stages.detect.config import RulesConfig
+from stages.detect.quality import FrameQuality, PixelQuality
 from stages.detect.rules import RULES, failed_rules
 
 
@@ -34,5 +35,114 @@ def test_every_detection_is_judged_by_itself() -> None:
     assert failed_rules(np.empty((0, 5), np.float32), RulesConfig()) == []
 
 
-def test_names_are_those_of_the_table() -> None:
-    assert RULES == ("low_confidence", "narrow", "aspect_low", "aspect_high")
+def quality(**values: float) -> FrameQuality:
+    pixels = {"sharpness": 100.0, "brightness": 120.0, "contrast": 40.0, "colourfulness": 30.0}
+    measured = PixelQuality(**(pixels | {name: value for name, value in values.items() if name in pixels}))
+    return FrameQuality(
+        np.array([values.get("truncation", 0)]), np.array([values.get("overlap", 0)], np.float32), [measured]
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "measured", "fails"),
+    [
+        ({}, {"sharpness": 0, "brightness": 0, "overlap": 1, "truncation": 4}, []),
+        ({"max_truncation": 1}, {"truncation": 1}, []),
+        ({"max_truncation": 1}, {"truncation": 2}, ["truncated"]),
+        ({"max_overlap": 0.5}, {"overlap": 0.5}, []),
+        ({"max_overlap": 0.5}, {"overlap": 0.51}, ["overlapped"]),
+        ({"min_sharpness": 50}, {"sharpness": 50}, []),
+        ({"min_sharpness": 50}, {"sharpness": 49.9}, ["blurred"]),
+        ({"min_brightness": 30, "max_brightness": 220}, {"brightness": 29}, ["dark"]),
+        ({"min_brightness": 30, "max_brightness": 220}, {"brightness": 221}, ["bright"]),
+        ({"min_contrast": 10}, {"contrast": 9}, ["low_contrast"]),
+        ({"min_colourfulness": 3}, {"colourfulness": 2.9}, ["colourless"]),
+        ({"min_height": 150}, {}, ["short"]),
+        ({"min_height": 149}, {}, []),
+        (
+            {"min_contrast": 50, "max_overlap": 0, "min_height": 200},
+            {"overlap": 0.1},
+            ["short", "overlapped", "low_contrast"],
+        ),
+    ],
+)
+def test_every_measure_may_be_a_rule(rules: dict[str, float], measured: dict[str, float], fails: list[str]) -> None:
+    boxes = np.array([[10, 20, 70, 170, 0.9]], np.float32)
+    assert failed_rules(boxes, RulesConfig.model_validate(rules), quality(**measured)) == [fails]
+
+
+def body(*hidden: str) -> np.ndarray:
+    """Keypoints of a person, [1, 17, 3], of whom the named parts are not visible."""
+    points = np.full((1, 17, 3), 0.9, np.float32)
+    for part in hidden:
+        points[0, PARTS[part], 2] = 0.1
+    return points
+
+
+PARTS = {
+    "head": [0, 1, 2, 3, 4], "all but an ear": [0, 1, 2, 3], "face": [0, 1, 2], "shoulders": [5, 6],
+    "arms": [7, 8, 9, 10], "hips": [11, 12], "left hip": [11], "knees": [13, 14], "feet": [15, 16],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hidden", "luperson", "webperson"),
+    [
+        ([], [], []),
+        (["head"], ["head_hidden"], ["head_hidden"]),
+        (["all but an ear"], [], ["head_hidden"]),
+        (["face"], [], []),
+        (["shoulders"], [], []),
+        (["shoulders", "arms"], ["upper_body_hidden"], []),
+        (["knees"], [], []),
+        (["knees", "feet"], ["legs_hidden"], []),
+        (["left hip"], [], []),
+        (["hips"], [], ["hips_hidden"]),
+        (["face", "arms", "knees", "feet"], ["legs_hidden"], ["few_keypoints"]),
+        (
+            ["head", "shoulders", "arms", "hips", "knees", "feet"],
+            ["head_hidden", "upper_body_hidden", "legs_hidden"],
+            ["head_hidden", "hips_hidden", "few_keypoints"],
+        ),
+    ],
+)
+def test_rules_on_keypoints(hidden: list[str], luperson: list[str], webperson: list[str]) -> None:
+    boxes = np.array([[0, 0, 100, 250, 0.9]], np.float32)
+    for preset, expected in (("luperson", luperson), ("webperson", webperson)):
+        rules = RulesConfig.model_validate({"preset": preset})
+        assert failed_rules(boxes, rules, keypoints=body(*hidden)) == [expected]
+        assert failed_rules(boxes, rules) == [[]]
+
+
+def test_nobody_found_in_a_box_fails_every_rule_on_keypoints() -> None:
+    boxes, nobody = np.array([[0, 0, 100, 250, 0.9]], np.float32), np.full((1, 17, 3), np.nan, np.float32)
+    assert failed_rules(boxes, RulesConfig(), keypoints=nobody) == [["head_hidden", "upper_body_hidden", "legs_hidden"]]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "confidence", "fails"),
+    [
+        (91, 190, 0.86, []),
+        (90, 190, 0.86, ["narrow"]),
+        (91, 190, 0.85, ["low_confidence"]),
+        (100, 200, 0.9, []),
+        (100, 199, 0.9, ["aspect_low"]),
+        (100, 400, 0.9, []),
+        (100, 401, 0.9, ["aspect_high"]),
+    ],
+)
+def test_webpersons_rules(width: float, height: float, confidence: float, fails: list[str]) -> None:
+    boxes = np.array([[0, 0, width, height, confidence]], np.float32)
+    assert failed_rules(boxes, RulesConfig.model_validate({"preset": "webperson"})) == [fails]
+
+
+def test_reasons_come_in_the_order_of_the_rules() -> None:
+    boxes = np.array([[0, 0, 10, 5, 0.1]], np.float32)
+    every = RulesConfig.model_validate(
+        {"min_height": 9, "max_truncation": 0, "max_overlap": 0, "min_sharpness": 900, "min_brightness": 200,
+         "max_brightness": 210, "min_contrast": 90, "min_colourfulness": 90, "min_hip_points": 1, "min_points": 1}
+    )  # fmt: skip
+    bad = quality(truncation=2, overlap=0.5)
+    nobody = np.full((1, 17, 3), np.nan, np.float32)
+    [found] = failed_rules(boxes, every, bad, nobody)
+    assert found == [name for name in RULES if name not in ("aspect_high", "bright")]

@@ -4,12 +4,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pyarrow.fs
 import pytest
 
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
+from stages.video.fields import without_combing
 from stages.video.frames import read_frames
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
@@ -35,6 +37,10 @@ CASES = {
     "one key frame": ("m.mp4", {"gop": 250}),
     "every frame a key": ("n.mp4", {"gop": 1}),
     "turned": ("o.mp4", {"rotation": 90}),
+    "odd sizes": ("p.mkv", {"codec": "ffv1", "crop": (127, 191)}),
+    "odd sizes, vp9": ("q.webm", {"codec": "libvpx-vp9", "crop": (101, 191)}),
+    "interlaced": ("r.mp4", {"interlaced": True}),
+    "interlaced, mpeg2 in a transport stream": ("s.ts", {"codec": "mpeg2video", "interlaced": True}),
 }
 
 
@@ -110,6 +116,46 @@ def test_rotation_is_applied_clockwise(rotation: int, shape: tuple[int, int], tm
         [(_, _, expected)] = read_frames(upright, probe(upright, LIMITS), 0, 3, [1])
     assert (facts.rotation, facts.height, facts.width) == (rotation, *shape)
     np.testing.assert_array_equal(image, np.rot90(expected, -rotation // 90))
+
+
+@pytest.mark.parametrize("crop", [(127, 191), (101, 191), (128, 64)])
+def test_odd_sizes_are_kept(crop: tuple[int, int], tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", "ffv1", frames=3, crop=crop)
+    with path.open("rb") as file:
+        facts = probe(file, LIMITS)
+        shapes = {image.shape for _, _, image in read_frames(file, facts, 0, 3, range(3))}
+    assert (facts.height, facts.width) == crop
+    assert shapes == {(*crop, 3)}
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.ts", "mpeg2video")])
+def test_interlaced_pictures_lose_their_combing(name: str, codec: str, tmp_path: Path) -> None:
+    path = make_clip(tmp_path / name, codec, frames=13, interlaced=True)
+    with path.open("rb") as file:
+        facts = probe(file, LIMITS)
+        [(_, _, found)] = read_frames(file, facts, 0, 13, [7])
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    woven = frames[7].to_ndarray(format="bgr24")
+    # Bit 3 turns on between pictures 7 and 8: its bar is black in the upper field and white in the lower.
+    bar = (slice(4, 20), slice(3 * 24 + 4, 3 * 24 + 20))
+    assert frames[7].interlaced_frame
+    assert np.ptp(woven[bar].mean((1, 2))) > 200
+    assert np.ptp(found[bar].mean((1, 2))) < 40
+    np.testing.assert_array_equal(found[::2], woven[::2])
+    assert told_index(found) == 7
+
+
+def test_still_parts_of_interlaced_pictures_keep_every_line() -> None:
+    still = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8), (0, 0), 2)
+    moved = still.copy()
+    moved[1::2, 40:60] = 255 - moved[1::2, 40:60]
+    found = without_combing(moved)
+    np.testing.assert_array_equal(found[:, :36], still[:, :36])
+    np.testing.assert_array_equal(found[:, 64:], still[:, 64:])
+    assert np.abs(found[:, 40:60].astype(int) - still[:, 40:60]).mean() < 8
+    for shape in ((1, 5, 3), (2, 5, 3), (3, 5, 3)):
+        assert without_combing(np.zeros(shape, np.uint8)).shape == shape
 
 
 def test_a_damaged_frame_costs_itself_and_no_index(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""Reading the frames of a chunk that the recipe samples."""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.detect.chunks import with_lead_in
+from stages.detect.config import SamplingConfig
+from stages.errors import UnitError
+from stages.video.facts import VideoFacts
+from stages.video.frames import Image, read_frames
+from stages.video.limits import VideoLimits
+
+Frame = tuple[int, float, Image]
+
+# Coarse enough that noise and compression average out, fine enough that a distant walker darkens a cell.
+_CELLS = 16
+
+
+def read_sampled(
+    file: BinaryIO, facts: VideoFacts, start: int, stop: int, sampling: SamplingConfig, limits: VideoLimits
+) -> Iterator[Frame]:
+    """Decode the frames to be looked at between two frame indices.
+
+    Which they are follows from the video and the recipe alone, whatever ``start`` and ``stop``.
+
+    Args:
+        file: Seekable binary file with the video that ``facts`` describes.
+        facts: What ``probe`` told of it.
+        start: First frame index.
+        stop: Frame index past the last.
+        sampling: What the recipe says.
+        limits: Bounds on the pictures.
+
+    Yields:
+        Frame index, pts in seconds, and the picture, as ``stages.video.frames.read_frames`` gives them.
+
+    Raises:
+        UnitError: Not one of the frames can be decoded.
+    """
+    keys = [index for index, _ in facts.key_frames]
+    wanted = {index: k for k, index in with_lead_in(start, stop, sampling, facts.fps, keys)}
+    first = min(wanted, default=start)
+    frames = read_frames(file, facts, min(first, start), stop, list(wanted), limits=limits)
+    if sampling.adaptive is None:
+        yield from frames
+        return
+    decoded = 0
+    for (index, pts_s, image), changed in _changes(frames, wanted, sampling.adaptive, sampling.adaptive_reset):
+        if index >= start:
+            decoded += 1
+            if changed:
+                yield index, pts_s, image
+    if wanted and not decoded:
+        raise UnitError(f"none of the frames wanted between {start} and {stop} can be decoded", kind="damaged")
+
+
+def _changes(
+    frames: Iterator[Frame], numbers: dict[int, int], threshold: float, reset: int
+) -> Iterator[tuple[Frame, bool]]:
+    """Each frame with whether it is to be looked at: the first of its group, or unlike the last one looked at."""
+    group, kept = None, None
+    for frame in frames:
+        index, _, image = frame
+        seen = thumbnail(image)
+        # A first frame that cannot be decoded leaves its place to the next.
+        if numbers[index] // reset != group:
+            group, kept = numbers[index] // reset, None
+        changed = kept is None or kept.shape != seen.shape or change(kept, seen) >= threshold
+        kept = seen if changed else kept
+        yield frame, changed
+
+
+def thumbnail(image: Image) -> npt.NDArray[np.float32]:
+    """Mean luma of 16x16 cells.
+
+    Args:
+        image: uint8 [H, W, 3], BGR.
+
+    Returns:
+        float32 [16, 16], 0 to 255.
+    """
+    import cv2
+
+    small = cv2.resize(image, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+    grey: npt.NDArray[np.float32] = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    return grey
+
+
+def change(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Greatest difference of a cell between two thumbnails, grey levels."""
+    return float(np.abs(one - other).max())
