@@ -49,8 +49,8 @@ def _make_embed(config: ReidConfig, target: str) -> Step:
 
     def embed_file(row: Row) -> Row:
         crops = pa.ipc.open_stream(row["crops"]).read_all()
-        table = embed_crops(crops, model, ["whole"], row["unit_id"])
-        return result({target: table}, "no crop of the file could be decoded")
+        found = embed_crops(crops, model, ["whole"], row["unit_id"], evidence=False)
+        return result({target: found.embeddings}, "no crop of the file could be decoded")
 
     return embed_file
 
