@@ -3,12 +3,17 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from types import FrameType
 
 from pipeline.errors import UserError
 from pipeline.recipe import RunConfig
+
+STARTS = 3
+"""Times that a local cluster is started before it is given up."""
 
 _QUIET = ("ray", "ray.data", "ray.train", "ray.tune", "ray._private")
 
@@ -37,6 +42,9 @@ def connect(address: str | None, config: RunConfig) -> str:
     if not ray.is_initialized():
         with _mute_core():
             _join(address) if address else _start(config)
+        # Ray would leave on SIGTERM without a word; a job that is stopped ends as Ctrl-C does.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
     _set_up_data()
     quieten()
     if not address:
@@ -65,6 +73,26 @@ def quieten() -> None:
 def _start(config: RunConfig) -> None:
     import ray
 
+    # Ray gives its own processes thirty seconds, which a busy machine may not have.
+    trouble: Exception | None = None
+    for _ in range(STARTS):
+        try:
+            _init(config)
+        except Exception as error:  # noqa: BLE001 - what Ray raises when it is late
+            ray.shutdown()
+            trouble = error
+        else:
+            return
+    assert trouble is not None
+    raise UserError(
+        f"Ray did not start on this machine, tried {STARTS} times: {_first_line(trouble)} "
+        "Give it processor time and memory, or name a running cluster with --address"
+    ) from trouble
+
+
+def _init(config: RunConfig) -> None:
+    import ray
+
     ray.init(
         num_cpus=config.cpus,
         object_store_memory=config.object_store_mb << 20,
@@ -72,6 +100,7 @@ def _start(config: RunConfig) -> None:
         log_to_driver=False,
         configure_logging=False,
         logging_level=logging.ERROR,
+        _metrics_export_port=config.metrics_port,
     )
 
 
@@ -81,11 +110,15 @@ def _join(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--address {address!r}: no Ray cluster could be joined ({first}). Start one with 'ray start --head', "
-            "and give its token through RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it asks for one"
+            f"--address {address!r}: no Ray cluster could be joined ({_first_line(error)}). "
+            "Start one with 'ray start --head', and give its token through "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it asks for one"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager
@@ -101,6 +134,12 @@ def _mute_core() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's arguments
+    # Said at once: workers take seconds to end, and `ray job stop` waits three before it kills.
+    os.write(2, b"\nreidforge: stopping; what is finished stays\n")
+    raise KeyboardInterrupt
 
 
 def _set_up_data() -> None:

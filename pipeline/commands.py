@@ -4,7 +4,7 @@ import datetime as dt
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -13,10 +13,12 @@ from rich.table import Table
 from pipeline.corpus import Corpus
 from pipeline.errors import RunFailed, UserError
 from pipeline.flow.stage import Stage
-from pipeline.flow.stages import STAGES, select_stages
-from pipeline.ledger import Ledger, query
+from pipeline.flow.stages import select_stages
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.runner import Run, StageSummary, plan_stage, run_stages
+
+if TYPE_CHECKING:
+    from pipeline import variants
 
 log = logging.getLogger("reidforge")
 
@@ -86,41 +88,16 @@ def show_plan(
         console.print("Nothing to do.")
 
 
-_STATUS = """
-SELECT count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'empty') AS empty,
-    count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status = 'quarantined') AS quarantined,
-    sum(rows_out)::BIGINT AS rows, sum(seconds) AS seconds, max(finished_at) AS last
-FROM latest WHERE status <> 'retired'
-"""
-
-_REASONS = """
-SELECT stage, error_type, any_value(error_message) AS message, count(*) AS units, any_value(unit_id) AS example
-FROM latest WHERE status IN ('failed', 'quarantined') GROUP BY stage, error_type ORDER BY units DESC LIMIT 20
-"""
-
-
 def show_status(uri: str) -> None:
-    """Print units per stage and errors by reason, from the ledger alone."""
-    import pyarrow as pa
+    """Print units per stage, rates, time left, and errors by reason, from the ledger alone."""
+    from pipeline import status
 
-    corpus = _existing(uri)
-    table = Table(
-        "stage", "ok", "empty", "failed", "quarantined", "rows", "busy s", "last unit", box=None, header_style="bold"
-    )
-    latest = {stage.name: Ledger(corpus, stage.name).latest() for stage in STAGES}
-    for name, rows in latest.items():
-        (row,) = query(_STATUS, latest=rows).to_pylist()
-        last = f"{row['last']:%Y-%m-%d %H:%M:%S}" if row["last"] else "-"
-        counts = [str(row[key] or 0) for key in ("ok", "empty", "failed", "quarantined", "rows")]
-        table.add_row(name, *counts, f"{row['seconds'] or 0:.1f}", last)
     console = _console()
-    console.print(table)
-    reasons = query(_REASONS, latest=pa.concat_tables(latest.values())).to_pylist()
-    for row in reasons:
-        console.print(
-            f"\n[bold]{row['stage']}[/]: {row['units']} unit(s) {row['error_type']}, such as {row['example']}"
-        )
-        console.print(f"  {row['message']}", markup=False)
+    for part in status.render(status.gather(_existing(uri))):
+        if not console.is_terminal:
+            # Into a file or a pipe a table goes as wide as it is.
+            console.width = max(console.width, Console(width=1000).measure(part).maximum)
+        console.print(part, highlight=False, markup=False)
 
 
 def show_report(uri: str, variant: str | None, sheet: Path | None) -> None:
@@ -143,6 +120,79 @@ def run_sql(uri: str, statement: str, fmt: Literal["table", "csv", "json"]) -> N
         print(part, end="")
 
 
+def list_variants(uri: str, fmt: Literal["table", "csv", "json"]) -> None:
+    """Print the caption variants of a corpus."""
+    from pipeline import variants
+
+    for part in variants.listing(_existing(uri), fmt):
+        print(part, end="")
+
+
+def create_variant(
+    uri: str, name: str, path: Path, overrides: Sequence[str], address: str | None, *, publish: bool
+) -> None:
+    """Caption what is embedded already under a new name, and publish it when asked to."""
+    from pipeline import variants
+    from pipeline.flow import caption
+
+    corpus = _existing(uri)
+    recipe = load_recipe(path, variants.overrides_for(name, overrides), uri)
+    caption.STAGE.check(recipe)
+    variants.check_new(corpus, recipe, caption.STAGE.fingerprint(recipe))
+    last = "publish" if publish else "caption"
+    run_recipe(path, variants.overrides_for(name, overrides), uri, "caption", last, address, retry=False)
+    _console().print(
+        f"variant {name} is in {uri}; compare it: reidforge variant diff {uri} OTHER {name}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def diff_variants(
+    uri: str, one: str, other: str, fmt: Literal["table", "csv", "json"], part: "variants.Part | None"
+) -> None:
+    """Print how two variants differ."""
+    from pipeline import variants
+
+    console = Console()
+    for piece in variants.diff(_existing(uri), one, other, fmt, part):
+        if isinstance(piece, str):
+            print(piece, end="")
+        else:
+            console.print(piece)
+
+
+def drop_variant(uri: str, name: str, *, yes: bool, cascade: bool) -> None:
+    """Retire a variant, after asking."""
+    from pipeline import rundir, variants
+
+    corpus = _existing(uri)
+    depends = variants.dependents(corpus, name)
+    if depends and not cascade:
+        raise UserError(
+            f"variant {name!r} is in use: {' and '.join(depends)} depend on its captions. "
+            "Add --cascade to let them go with it"
+        )
+    if not yes:
+        _confirm(f"Drop variant {name} of {uri}{', and ' + ' and '.join(depends) if depends else ''}?")
+    retired = variants.drop(corpus, name, rundir.new_run_id())
+    _write_catalog(corpus)
+    counts = ", ".join(f"{count} {stage} unit{'s' * (count != 1)}" for stage, count in retired.items() if count)
+    _console().print(
+        f"variant {name} dropped ({counts}); 'reidforge gc {uri}' frees its files.", markup=False, soft_wrap=True
+    )
+
+
+def _confirm(question: str) -> None:
+    import sys
+
+    import typer
+
+    if not sys.stdin.isatty():
+        raise UserError(f"{question} Nobody can be asked here: add --yes")
+    typer.confirm(question, abort=True)
+
+
 def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:
     """Remove files that no ledger row names."""
     from pipeline import garbage
@@ -157,6 +207,28 @@ def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:
         console.print(f"  {corpus.relative(info.path)}  {info.size / 1e6:.2f} MB", highlight=False)
     verb = "would be removed" if dry_run else "removed"
     console.print(f"{len(found)} file(s), {sum(info.size for info in found) / 1e6:.2f} MB {verb}.")
+
+
+def run_import_luperson(
+    uri: str,
+    videos: Path | None,
+    detections: Path,
+    release: Literal["luperson", "luperson-nl"],
+    first_frame: int | None,
+    url: str,
+    max_memory_gb: float,
+) -> None:
+    """Read published lists into a corpus, and say what was in them."""
+    from pipeline.imports import import_luperson, tell
+    from stages.imports.luperson import FIRST_FRAME
+
+    corpus = Corpus(uri)
+    first = FIRST_FRAME[release] if first_frame is None else first_frame
+    memory = int(max_memory_gb * 1e9)
+    summary = import_luperson(corpus, videos, detections, first_frame=first, url=url, memory=memory)
+    _write_catalog(corpus)
+    for line in tell(summary, first):
+        _console().print(line, markup=False, highlight=False)
 
 
 def _checked(recipe: Recipe, first: str | None, last: str | None) -> list[Stage]:

@@ -14,7 +14,10 @@ from pipeline.errors import UserError
 EXAMPLES: Final = 3
 
 _SCORES: Final = ("r1", "r5", "r10", "map")
-_STAGES: Final = ("discover", "crawl", "detect", "embed", "caption", "publish", "pretrain")
+_STAGES: Final = (
+    *("discover", "crawl", "detect", "embed", "reid", "track", "dedup", "dedup_across"),
+    *("caption", "publish", "pretrain"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ FROM manifest WHERE variant = $variant GROUP BY split ORDER BY list_position(['t
 _STAGE_ROWS = """
 SELECT stage, count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'empty') AS empty,
     count(*) FILTER (status IN ('failed', 'quarantined')) AS failed, sum(seconds) AS seconds
-FROM ledger WHERE status <> 'retired' AND (scope = '' OR stage IN ('embed') OR scope = $variant)
+FROM ledger WHERE status <> 'retired' AND (scope = '' OR stage IN ('embed', 'reid') OR scope = $variant)
 GROUP BY stage ORDER BY list_position($order, stage)
 """
 

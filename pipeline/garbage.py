@@ -7,10 +7,12 @@ from pyarrow import fs as pafs
 
 from pipeline.corpus import TEMPORARY, Corpus
 from pipeline.flow.crawl import MEDIA, live_media
+from pipeline.flow.imported import IMPORT
 from pipeline.flow.stages import STAGES
 from pipeline.ledger import Ledger
+from pipeline.sources import SOURCES
 
-_FOLDERS = ("listings", "videos", "detections", "crops", "embeddings", "captions", "manifests", "checkpoints", MEDIA)
+_FOLDERS = (*dict.fromkeys(source.folder for source in SOURCES), MEDIA)
 
 
 def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
@@ -20,7 +22,8 @@ def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
         corpus: The corpus.
         before: Younger files are spared: a running job writes its files before its ledger rows.
     """
-    named = {path for stage in STAGES for path in Ledger(corpus, stage.name).live()["path"].to_pylist()}
+    stages = [IMPORT, *(stage.name for stage in STAGES)]
+    named = {path for stage in stages for path in Ledger(corpus, stage).live()["path"].to_pylist()}
     named |= live_media(corpus)
     everything = (info for info in corpus.files() if info.mtime < before)
     return [info for info in everything if _is_garbage(corpus.relative(info.path), named)]

@@ -49,7 +49,7 @@ class Ledger:
 
     def history(self) -> pa.Table:
         """Every row ever written."""
-        tables = [self.corpus.read_table(path).cast(LEDGER) for path in self.paths()]
+        tables = [_current(self.corpus.read_table(path)) for path in self.paths()]
         return pa.concat_tables(tables) if tables else LEDGER.empty_table()
 
     def latest(self) -> pa.Table:
@@ -75,7 +75,7 @@ class Ledger:
         paths = self.paths() if paths is None else paths
         if len(paths) < 2:
             return
-        history = pa.concat_tables(self.corpus.read_table(path) for path in paths)
+        history = pa.concat_tables(_current(self.corpus.read_table(path)) for path in paths)
         self._write(query("SELECT DISTINCT * FROM history ORDER BY finished_at, unit_id", history=history).cast(LEDGER))
         for path in paths:
             self.corpus.delete(path)
@@ -119,6 +119,14 @@ class LedgerWriter:
         if len(self.recent) >= COMPACT_ABOVE:
             self.ledger.compact(self.recent)
             self.recent = []
+
+
+def _current(table: pa.Table) -> pa.Table:
+    """The rows with today's columns; those that an earlier version did not know are null."""
+    missing = [field for field in LEDGER if field.name not in table.column_names]
+    for field in missing:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(LEDGER.names).cast(LEDGER)
 
 
 def query(sql: str, parameters: Mapping[str, Any] | None = None, **tables: pa.Table) -> pa.Table:

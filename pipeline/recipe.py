@@ -11,10 +11,13 @@ from pipeline.errors import UserError
 from stages.caption.config import CaptionConfig
 from stages.config import Config
 from stages.crawl.config import CrawlConfig
+from stages.dedup.config import DedupConfig
 from stages.detect.config import DetectConfig
 from stages.embed.config import EmbedConfig
+from stages.embed.reid import ReidConfig
 from stages.pretrain.config import PretrainConfig
 from stages.publish.config import PublishConfig
+from stages.track.config import TrackConfig
 
 
 class RunConfig(Config):
@@ -28,6 +31,9 @@ class RunConfig(Config):
     """CPUs of the local cluster; null = all. Has no effect with --address."""
     object_store_mb: int = Field(default=1024, ge=128)
     """Memory for rows on their way between operators, on the local cluster."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port on which the local cluster gives its metrics to Prometheus; null = any free one. Has no effect with
+    --address."""
 
 
 class Recipe(Config):
@@ -41,6 +47,12 @@ class Recipe(Config):
     """Which frames are looked at, which persons are kept."""
     embed: EmbedConfig = EmbedConfig()
     """Which CLIP embeds the crops."""
+    reid: ReidConfig = ReidConfig()
+    """Which re-identification network embeds the crops, beside CLIP; none by default."""
+    track: TrackConfig = TrackConfig()
+    """How detections are joined to tracklets; not at all by default."""
+    dedup: DedupConfig = DedupConfig()
+    """Which crops are marked as duplicates, and which as posters."""
     caption: CaptionConfig = CaptionConfig()
     """How captions are written; one variant."""
     publish: PublishConfig = PublishConfig()

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
+from pipeline import status
 from pipeline.corpus import Corpus
 from pipeline.errors import RunFailed
 from pipeline.flow.stage import Job, Stage
 from pipeline.ledger import Ledger, LedgerWriter
+from pipeline.metrics import Meter
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import stage_progress
 from pipeline.recipe import Recipe
@@ -98,6 +100,10 @@ def run_stage(run: Run, stage: Stage) -> StageSummary:
 def _run_passes(run: Run, stage: Stage, plan: Plan, ledger: LedgerWriter, summary: StageSummary) -> None:
     attempts = {} if run.retry else dict(plan.attempts)
     todo = plan.todo(retry=run.retry)
+    if not todo.num_rows:
+        return
+    status.announce(run.corpus, run.run_id, stage.name, wanted=plan.wanted.num_rows, todo=todo.num_rows)
+    meter = Meter(stage.name, run.run_id, todo.num_rows)
     while todo.num_rows:
         log.info("%s: %d of %d %ss to do", stage.name, todo.num_rows, plan.wanted.num_rows, stage.unit)
         job = Job(corpus=run.corpus, recipe=run.recipe, fingerprint=plan.fingerprint, scope=plan.scope, todo=todo)
@@ -108,6 +114,7 @@ def _run_passes(run: Run, stage: Stage, plan: Plan, ledger: LedgerWriter, summar
                 attempts[outcome["unit_id"]] = attempts.get(outcome["unit_id"], 0) + 1
                 row = _ledger_row(outcome, run, plan, attempts[outcome["unit_id"]])
                 ledger.add([row])
+                meter.count(row)
                 counts[row["status"]] += 1
                 if row["status"] == "failed":
                     again.append(row["unit_id"])
@@ -133,11 +140,11 @@ def _outcomes(stage: Stage, job: Job) -> Iterator[dict[str, Any]]:
 
 
 def _ledger_row(outcome: dict[str, Any], run: Run, plan: Plan, attempts: int) -> dict[str, Any]:
-    status = outcome["status"]
-    if status == "failed" and (not outcome["retryable"] or attempts >= run.recipe.run.max_attempts):
-        status = "quarantined"
+    verdict = outcome["status"]
+    if verdict == "failed" and (not outcome["retryable"] or attempts >= run.recipe.run.max_attempts):
+        verdict = "quarantined"
     kept = {name: value for name, value in outcome.items() if name != "retryable"}
-    return kept | {"status": status, "attempts": attempts, "fingerprint": plan.fingerprint, "run_id": run.run_id}
+    return kept | {"status": verdict, "attempts": attempts, "fingerprint": plan.fingerprint, "run_id": run.run_id}
 
 
 def _retire(row: dict[str, Any], run_id: str) -> dict[str, Any]:

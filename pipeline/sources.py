@@ -2,6 +2,7 @@
 
 import datetime as dt
 import functools
+import json
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 from fsspec.implementations.arrow import ArrowFSWrapper
 
 import schemas.tables as tables
@@ -38,8 +40,13 @@ SOURCES: Final = (
     Source("listings", "listings", tables.LISTINGS),
     Source("videos", "videos", tables.VIDEOS),
     Source("detections", "detections", tables.DETECTIONS),
+    Source("imported", "imported", tables.IMPORTED),
     Source("crops", "crops", tables.CROPS),
+    Source("tracks", "tracks", tables.TRACKS),
+    Source("duplicates", "duplicates", tables.DUPLICATES),
+    Source("statics", "statics", tables.STATICS),
     Source("embeddings", "embeddings", _embeddings(), "model"),
+    Source("evidence", "evidence", tables.EVIDENCE, "model"),
     Source("captions", "captions", tables.CAPTIONS, "variant"),
     Source("manifest", "manifests", tables.MANIFEST, "variant"),
     Source("metrics", "checkpoints", tables.METRICS, "variant"),
@@ -98,6 +105,7 @@ def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
     """
     connection.execute("CREATE SCHEMA source")
     live = _define_ledger(connection, corpus)
+    _define_runs(connection, corpus)
     files: list[str] = []
     for source in SOURCES:
         rows = [row for row in live if row["path"].startswith(f"{source.folder}/") and row["path"].endswith(".parquet")]
@@ -137,6 +145,17 @@ def _define_ledger(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
         connection.unregister("rows_to_copy")
     pairs: list[dict[str, Any]] = live.to_pylist()
     return pairs
+
+
+def _define_runs(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
+    """The recipes of the runs that wrote captions that count; a run that left none has no row."""
+    connection.execute("CREATE TABLE source.runs (run_id VARCHAR, recipe VARCHAR)")
+    named = "SELECT DISTINCT run_id FROM source.ledger WHERE stage = 'caption' AND status IN ('ok', 'empty')"
+    for (run_id,) in sorted(connection.execute(named).fetchall()):
+        path = f"runs/{run_id}/recipe.yaml"
+        if corpus.exists(path):
+            recipe = json.dumps(yaml.safe_load(corpus.read(path)), default=str)
+            connection.execute("INSERT INTO source.runs VALUES ($run, $recipe)", {"run": run_id, "recipe": recipe})
 
 
 def _select(source: Source, rows: list[dict[str, Any]], corpus: Corpus) -> str:

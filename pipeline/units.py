@@ -29,6 +29,8 @@ HEAD = pa.schema(
         pa.field("error_message", pa.string()),
         pa.field("retryable", pa.bool_()),
         pa.field("seconds", pa.float64()),
+        # Told by the step that decodes, for those who watch.
+        pa.field("frames", pa.int64()),
     ]
 )
 
@@ -41,6 +43,7 @@ OUTCOME = pa.schema(
         *HEAD,
         pa.field("outputs", pa.list_(pa.string())),
         pa.field("rows_out", pa.int64()),
+        pa.field("crops", pa.int64()),
         pa.field("node", pa.string()),
     ]
 )
@@ -173,6 +176,7 @@ def _outcome(row: Row, written: dict[str, int]) -> Row:
         "status": status,
         "outputs": list(written),
         "rows_out": sum(written.values()),
+        "crops": sum(rows for path, rows in written.items() if path.startswith("crops/")) or None,
         "node": platform.node(),
     }
 

@@ -88,6 +88,43 @@ DETECTIONS = pa.schema(
         _column("kept", pa.bool_(), "true when every rule passed and a crop was cut", nullable=False),
         _column("drop_reason", pa.string(), "first rule that it failed; null when kept"),
         _column("drop_reasons", pa.list_(pa.string()), "every rule that it failed; empty when kept"),
+        _column("reference_width", pa.int32(), "imported boxes: width of the frame that they were published for"),
+        _column("reference_height", pa.int32(), "imported boxes: its height"),
+        _column("reference", pa.string(), "imported boxes: how that is known: given, border, expected or ambiguous"),
+    ]
+)
+
+IMPORTED = pa.schema(
+    [
+        _key("detection_id", "detection that the box becomes: <video_id>/<frame_index>/<n>, n by falling confidence"),
+        VIDEO_ID,
+        UNIT_ID,
+        _column("frame_index", pa.int64(), "frames from 0, in presentation order", nullable=False),
+        _column("frame_id", pa.int64(), "number of the frame as published", nullable=False),
+        _column("n", pa.int32(), "number of the person in the frame as published", nullable=False),
+        _column("x1", pa.float32(), "left edge of the box, pixels of the frame that it was published for"),
+        _column("y1", pa.float32(), "top edge"),
+        _column("x2", pa.float32(), "right edge"),
+        _column("y2", pa.float32(), "bottom edge"),
+        _column("confidence", pa.float32(), "detector's score as published; null when none was"),
+        _column("person", pa.int64(), "tracklet as published (LUPerson-NL's pid); null when none was"),
+        _column(
+            "keypoints", pa.list_(pa.float32()), "x, y, score of COCO's 17 key points; null when none were published"
+        ),
+    ]
+)
+
+OBJECT = pa.struct(
+    [
+        pa.field("label", pa.string()),
+        pa.field("confidence", pa.float32()),
+        # Pixels of the frame, as the person's own box.
+        pa.field("x1", pa.float32()),
+        pa.field("y1", pa.float32()),
+        pa.field("x2", pa.float32()),
+        pa.field("y2", pa.float32()),
+        # Share of the thing's box that lies inside the person's.
+        pa.field("overlap", pa.float32()),
     ]
 )
 
@@ -108,13 +145,58 @@ CROPS = pa.schema(
         _column("truncation", pa.int32(), "sides of the box that lie on the frame's border, 0 to 4"),
         _column("overlap", pa.float32(), "greatest share of the box that another box of the frame covers, 0 to 1"),
         _column("head_blurred_by", pa.string(), "what placed the blur: keypoints or proportion; null when not blurred"),
-        _column("duplicate_of", pa.string(), "crop_id of the crop that stands for this one; null when none"),
         _column(
             "keypoints",
             pa.list_(pa.float32()),
             "17 COCO keypoints, each x and y in pixels of the crop and confidence; null without pose",
         ),
+        _column("objects", pa.list_(OBJECT), "things near the person; null where the detector looks for persons alone"),
+        _column("phash", pa.uint64(), "perceptual hash of 64 bits: crops that look alike differ in few of them"),
         _column("jpeg", pa.binary(), "the crop, JPEG-encoded", nullable=False),
+    ]
+)
+
+
+TRACKS = pa.schema(
+    [
+        _key("detection_id", "detection that belongs to the track"),
+        VIDEO_ID,
+        UNIT_ID,
+        _column("frame_index", pa.int64(), "frame of the detection", nullable=False),
+        _column("track_id", pa.string(), "<video_id>/t<n>, n by first appearance", nullable=False),
+        _column(
+            "track_frames",
+            pa.int64(),
+            "frames that the whole track was seen in: its detections times the sampling step",
+            nullable=False,
+        ),
+    ]
+)
+
+DUPLICATES = pa.schema(
+    [
+        CROP_ID,
+        VIDEO_ID,
+        UNIT_ID,
+        _column("duplicate_of", pa.string(), "crop_id of the crop that stands for this one", nullable=False),
+        _column("how", pa.string(), "phash or cosine inside a video, across between videos", nullable=False),
+        _column(
+            "similarity",
+            pa.float32(),
+            "cosine of the features; for phash the share of equal bits; to the crop that it was compared with",
+            nullable=False,
+        ),
+    ]
+)
+
+STATICS = pa.schema(
+    [
+        CROP_ID,
+        VIDEO_ID,
+        UNIT_ID,
+        _column("static_id", pa.string(), "<video_id>/s<n>: crops of one poster or mannequin", nullable=False),
+        _column("span_s", pa.float64(), "seconds from its first to its last crop", nullable=False),
+        _column("seen_share", pa.float32(), "share of the video's frames with crops that show it", nullable=False),
     ]
 )
 
@@ -127,12 +209,38 @@ def embeddings(dim: int) -> pa.Schema:
             VIDEO_ID,
             UNIT_ID,
             _column(
-                "region", pa.string(), "part of the crop that was embedded: whole, head, upper, lower", nullable=False
+                "region",
+                pa.string(),
+                "part of the crop that was embedded: whole, head, upper, lower, feet",
+                nullable=False,
             ),
             _column("embedding", pa.list_(pa.float16(), dim), "image feature, L2-normalised", nullable=False),
         ]
     )
 
+
+COLOUR = pa.struct(
+    [
+        pa.field("region", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("share", pa.float32()),
+        pa.field("margin", pa.float32()),
+    ]
+)
+
+EVIDENCE = pa.schema(
+    [
+        CROP_ID,
+        VIDEO_ID,
+        UNIT_ID,
+        _column(
+            "colours",
+            pa.list_(COLOUR),
+            "colour of the clothes in each region: name, share of its pixels that have it, and margin to the next name",
+        ),
+        _column("objects", pa.list_(OBJECT), "as in crops"),
+    ]
+)
 
 CAPTION = pa.struct(
     [
@@ -151,6 +259,10 @@ ATTRIBUTE = pa.struct(
         pa.field("probability", pa.float32()),
         pa.field("margin", pa.float32()),
         pa.field("used", pa.bool_()),
+        pa.field("source", pa.string()),
+        pa.field("clip_value", pa.string()),
+        pa.field("evidence", pa.string()),
+        pa.field("agrees", pa.bool_()),
     ]
 )
 
@@ -164,7 +276,8 @@ CAPTIONS = pa.schema(
         _column(
             "attributes",
             pa.list_(ATTRIBUTE),
-            "what was read, from which region, with probability, margin to the runner-up, and whether captions tell it",
+            "what was read, from which region, with probability, margin to the runner-up, whether captions tell it, "
+            "whose reading it is, and what the evidence beside CLIP says",
         ),
     ]
 )
@@ -179,6 +292,7 @@ MANIFEST = pa.schema(
         _column("width", pa.int32(), "width of the crop, pixels", nullable=False),
         _column("height", pa.int32(), "height of the crop, pixels", nullable=False),
         _column("sharpness", pa.float32(), "as in crops"),
+        _column("track_id", pa.string(), "tracklet that the crop belongs to, as in tracks; null when none"),
         _column(
             "split",
             pa.string(),
@@ -222,6 +336,8 @@ LEDGER = pa.schema(
         _column("error_message", pa.string(), "what went wrong, for a person to read"),
         _column("outputs", pa.list_(pa.string()), "files written, below the corpus", nullable=False),
         _column("rows_out", pa.int64(), "rows written, all tables together", nullable=False),
+        _column("frames", pa.int64(), "frames decoded; null where none are"),
+        _column("crops", pa.int64(), "rows written to crops; null where none are"),
         _column("seconds", pa.float64(), "work time, summed over the operators", nullable=False),
         _column("node", pa.string(), "host that finished it"),
         _column("run_id", pa.string(), "run that finished it", nullable=False),

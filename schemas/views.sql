@@ -19,15 +19,46 @@ COMMENT ON VIEW listings IS 'one row per video that a search, a playlist or an i
 CREATE VIEW videos AS SELECT * EXCLUDE (file) FROM source.videos SEMI JOIN source.live USING (unit_id, file);
 COMMENT ON VIEW videos IS 'one row per video that was downloaded';
 
-CREATE VIEW detections AS SELECT * EXCLUDE (file) FROM source.detections SEMI JOIN source.live USING (unit_id, file);
+CREATE VIEW tracks AS SELECT * EXCLUDE (file) FROM source.tracks SEMI JOIN source.live USING (unit_id, file);
+COMMENT ON VIEW tracks IS 'one row per detection that belongs to a tracklet';
+
+CREATE VIEW duplicates AS
+WITH pairs AS (SELECT * EXCLUDE (file) FROM source.duplicates SEMI JOIN source.live USING (unit_id, file))
+SELECT pairs.* REPLACE (coalesce(last.duplicate_of, pairs.duplicate_of) AS duplicate_of)
+FROM pairs LEFT JOIN pairs AS last ON last.crop_id = pairs.duplicate_of;
+COMMENT ON VIEW duplicates IS 'one row per crop that another stands for; that one has no row here itself';
+
+CREATE VIEW statics AS SELECT * EXCLUDE (file) FROM source.statics SEMI JOIN source.live USING (unit_id, file);
+COMMENT ON VIEW statics IS 'one row per crop of a person that never moves: a poster, a mannequin';
+
+CREATE VIEW detections AS
+SELECT found.* EXCLUDE (file), tracks.track_id
+FROM (FROM source.detections SEMI JOIN source.live USING (unit_id, file)) AS found
+LEFT JOIN tracks USING (detection_id);
+COMMENT ON COLUMN detections.track_id IS 'tracklet that it belongs to; null when none';
 COMMENT ON VIEW detections IS 'one row per person found in a sampled frame, dropped ones with their reasons';
 
-CREATE VIEW crops AS SELECT * EXCLUDE (file) FROM source.crops SEMI JOIN source.live USING (unit_id, file);
+CREATE VIEW imported AS SELECT * EXCLUDE (file) FROM source.imported SEMI JOIN source.live USING (unit_id, file);
+COMMENT ON VIEW imported IS 'one row per published box that was imported, as it was published';
+
+CREATE VIEW crops AS
+SELECT cut.* EXCLUDE (file), tracks.track_id, duplicates.duplicate_of, statics.crop_id IS NOT NULL AS static
+FROM (FROM source.crops SEMI JOIN source.live USING (unit_id, file)) AS cut
+LEFT JOIN tracks USING (detection_id)
+LEFT JOIN duplicates USING (crop_id)
+LEFT JOIN statics USING (crop_id);
+COMMENT ON COLUMN crops.track_id IS 'tracklet that it belongs to; null when none';
+COMMENT ON COLUMN crops.duplicate_of IS 'crop_id of the crop that stands for this one; null when none';
+COMMENT ON COLUMN crops.static IS 'whether it shows a person that never moves: a poster, a mannequin';
 COMMENT ON VIEW crops IS 'one row per detection that was kept, with its JPEG';
 
 CREATE VIEW embeddings AS SELECT * EXCLUDE (file) FROM source.embeddings SEMI JOIN source.live USING (unit_id, file);
 COMMENT ON VIEW embeddings IS 'one row per model, crop and region';
 COMMENT ON COLUMN embeddings.model IS 'embedding model';
+
+CREATE VIEW evidence AS SELECT * EXCLUDE (file) FROM source.evidence SEMI JOIN source.live USING (unit_id, file);
+COMMENT ON VIEW evidence IS 'one row per model and crop: what its pixels and the detector say, beside CLIP';
+COMMENT ON COLUMN evidence.model IS 'embedding model whose run read the pixels';
 
 CREATE VIEW captions AS
 SELECT
@@ -53,9 +84,14 @@ COMMENT ON COLUMN attributes.attribute IS 'attribute that was asked for';
 COMMENT ON COLUMN attributes.region IS 'part of the crop that it was read from';
 COMMENT ON COLUMN attributes.phrase IS 'phrase that fitted best';
 COMMENT ON COLUMN attributes.value IS 'value that the phrase stands for';
-COMMENT ON COLUMN attributes.probability IS 'softmax probability of the phrase';
+COMMENT ON COLUMN attributes.probability IS
+    'softmax probability of the phrase; share of the pixels, or the detector''s confidence, where one of those is the source';
 COMMENT ON COLUMN attributes.margin IS 'probability less that of the runner-up';
 COMMENT ON COLUMN attributes.used IS 'whether the captions tell it';
+COMMENT ON COLUMN attributes.source IS 'whose reading the value is: clip, pixels or detector';
+COMMENT ON COLUMN attributes.clip_value IS 'value that CLIP read';
+COMMENT ON COLUMN attributes.evidence IS 'value that the pixels or the detector say; null when they say nothing';
+COMMENT ON COLUMN attributes.agrees IS 'whether CLIP and the evidence say the same; null without evidence';
 
 CREATE VIEW manifest AS SELECT * EXCLUDE (file) FROM source.manifest SEMI JOIN source.live USING (unit_id, file);
 COMMENT ON VIEW manifest IS 'one row per variant and published crop: bytes, captions, split, provenance';
@@ -65,9 +101,91 @@ CREATE VIEW metrics AS SELECT * EXCLUDE (file) FROM source.metrics SEMI JOIN sou
 COMMENT ON VIEW metrics IS 'one row per metric that pre-training reported';
 COMMENT ON COLUMN metrics.variant IS 'caption variant that was trained on';
 
+CREATE VIEW runs AS FROM source.runs;
+COMMENT ON VIEW runs IS 'one row per run that wrote captions that count: its recipe, for json_extract';
+COMMENT ON COLUMN runs.run_id IS 'the run, as the ledger names it';
+COMMENT ON COLUMN runs.recipe IS 'the resolved recipe as JSON';
+
+CREATE VIEW variants AS
+WITH units AS (
+    SELECT
+        scope AS variant, string_agg(DISTINCT fingerprint, ', ' ORDER BY fingerprint) AS recipe_digest,
+        count(*) FILTER (status NOT IN ('ok', 'empty')) AS failed_units,
+        min(finished_at) AS created, max(finished_at) AS updated, arg_max(run_id, finished_at) AS run_id
+    FROM ledger WHERE stage = 'caption' AND status <> 'retired'
+    GROUP BY scope
+), written AS (
+    SELECT variant, count(*) AS crops, sum(len(captions))::BIGINT AS captions
+    FROM source.captions SEMI JOIN source.live USING (unit_id, file)
+    GROUP BY variant
+), read_from AS ( -- a unit of caption is named after the file of embeddings that it reads
+    SELECT c.scope AS variant, string_agg(DISTINCT e.scope, ', ' ORDER BY e.scope) AS model
+    FROM live AS c JOIN live AS e
+        ON split_part(c.unit_id, '/', -1) = replace(split_part(e.path, '/', -1), '.parquet', '')
+    WHERE c.path LIKE 'captions/%' AND e.path LIKE 'embeddings/%'
+    GROUP BY c.scope
+), published AS (
+    SELECT scope AS variant, rows_out AS published_crops, finished_at AS published
+    FROM ledger WHERE stage = 'publish' AND status = 'ok'
+), trained AS (
+    SELECT scope AS variant, count(*) AS checkpoints
+    FROM ledger WHERE stage = 'pretrain' AND status = 'ok' GROUP BY scope
+)
+SELECT
+    variant, coalesce(captions, 0) AS captions, coalesce(crops, 0) AS crops, recipe_digest, model,
+    json_extract_string(recipe, '$.caption.bank') AS bank, json_extract_string(recipe, '$.caption.grammar') AS grammar,
+    created, updated, published, published_crops, published < updated AS outdated,
+    coalesce(checkpoints, 0) AS checkpoints, failed_units, run_id
+FROM units
+    LEFT JOIN written USING (variant)
+    LEFT JOIN read_from USING (variant)
+    LEFT JOIN published USING (variant)
+    LEFT JOIN trained USING (variant)
+    LEFT JOIN runs USING (run_id)
+ORDER BY variant;
+COMMENT ON VIEW variants IS 'one row per caption variant: what it holds, of which recipe, and what was made of it';
+COMMENT ON COLUMN variants.variant IS 'caption variant';
+COMMENT ON COLUMN variants.captions IS 'sentences written';
+COMMENT ON COLUMN variants.crops IS 'crops captioned';
+COMMENT ON COLUMN variants.recipe_digest IS 'fingerprint of the caption stage; several where some units wait to be redone';
+COMMENT ON COLUMN variants.model IS 'embedding model that the captions were read from';
+COMMENT ON COLUMN variants.bank IS 'phrase bank, as the recipe names it; null where the run left no recipe';
+COMMENT ON COLUMN variants.grammar IS 'grammar, as the recipe names it';
+COMMENT ON COLUMN variants.created IS 'when the oldest unit that counts was written';
+COMMENT ON COLUMN variants.updated IS 'when the newest unit that counts was written';
+COMMENT ON COLUMN variants.published IS 'when its manifest was written; null when there is none';
+COMMENT ON COLUMN variants.published_crops IS 'rows of the manifest';
+COMMENT ON COLUMN variants.outdated IS 'whether captions are newer than the manifest';
+COMMENT ON COLUMN variants.checkpoints IS 'trainings on the manifest that count';
+COMMENT ON COLUMN variants.failed_units IS 'units that stand as failed or quarantined';
+COMMENT ON COLUMN variants.run_id IS 'run that wrote the newest unit';
+
 CREATE MACRO caption_of(id) AS TABLE
     SELECT variant, n, text, template, style FROM captions WHERE crop_id = id ORDER BY variant, n;
 COMMENT ON MACRO TABLE caption_of IS 'the sentences of one crop, in every variant';
+
+CREATE MACRO caption_diversity(of_variant) AS TABLE
+    WITH said AS (
+        SELECT text, regexp_extract_all(lower(text), '[a-z0-9][a-z0-9''-]*') AS words
+        FROM captions AS c WHERE c.variant = of_variant
+    ),
+    -- One row per word and per pair of neighbours with its count. Entropy is in bits.
+    singles AS (SELECT gram, count(*) AS n FROM (SELECT unnest(words) AS gram FROM said) GROUP BY gram),
+    pairs AS (
+        SELECT gram, count(*) AS n
+        FROM (SELECT unnest(list_zip(words[:-2], words[2:])) AS gram FROM said)
+        GROUP BY gram
+    )
+    SELECT
+        (SELECT count(*) FROM said) AS captions,
+        (SELECT count(DISTINCT text) FROM said) AS distinct_captions,
+        (SELECT count(*) FROM singles) AS vocabulary,
+        (SELECT round(avg(len(words)), 2) FROM said) AS mean_words,
+        (SELECT count(*) / sum(n) FROM singles) AS distinct_1,
+        (SELECT count(*) / sum(n) FROM pairs) AS distinct_2,
+        (SELECT log2(sum(n)) - sum(n * log2(n)) / sum(n) FROM singles) AS entropy_1,
+        (SELECT log2(sum(n)) - sum(n * log2(n)) / sum(n) FROM pairs) AS entropy_2;
+COMMENT ON MACRO TABLE caption_diversity IS 'sentences, words, distinct-n and n-gram entropy of a variant''s captions';
 
 CREATE MACRO attribute_counts(of_variant) AS TABLE
     SELECT
@@ -101,6 +219,17 @@ CREATE MACRO low_margin(of_variant, n) AS TABLE
     LIMIT n;
 COMMENT ON MACRO TABLE low_margin IS 'the readings that were hardest to tell from the runner-up';
 
+CREATE MACRO evidence_agreement(of_variant) AS TABLE
+    SELECT
+        a.attribute, count(*) AS crops, count(a.agrees) AS with_evidence, count(*) FILTER (a.agrees) AS agree,
+        round(avg(a.agrees::INT), 3) AS share, count(*) FILTER (a.source <> 'clip') AS taken_from_evidence
+    FROM attributes AS a
+    WHERE a.variant = of_variant
+    GROUP BY a.attribute
+    HAVING with_evidence > 0
+    ORDER BY share, a.attribute;
+COMMENT ON MACRO TABLE evidence_agreement IS 'how often pixels and detector say what CLIP says, attribute by attribute';
+
 CREATE MACRO compare_variants(one, other) AS TABLE
     SELECT
         a.attribute, count(*) AS crops, count(*) FILTER (a.value IS DISTINCT FROM b.value) AS differ,
@@ -110,6 +239,74 @@ CREATE MACRO compare_variants(one, other) AS TABLE
     GROUP BY a.attribute
     ORDER BY differ DESC, a.attribute;
 COMMENT ON MACRO TABLE compare_variants IS 'how many crops two variants read differently, attribute by attribute';
+
+CREATE MACRO variant_words(of_variant) AS TABLE
+    SELECT word, sum(times)::BIGINT AS times
+    FROM (
+        SELECT unnest(regexp_extract_all(lower(text), '[a-z]+(?:[-''][a-z]+)*')) AS word, times
+        FROM (SELECT text, count(*) AS times FROM captions WHERE variant = of_variant GROUP BY text)
+    )
+    GROUP BY word
+    ORDER BY times DESC, word;
+COMMENT ON MACRO TABLE variant_words IS 'the vocabulary of a variant: every word in lower case, and how often its captions say it';
+
+CREATE MACRO variant_diff(one, other) AS TABLE
+    WITH told AS (
+        SELECT
+            variant, crop_id, list_sort([c.text for c in captions]) AS texts, len(captions) AS captions,
+            list_sum([a.used::INT for a in attributes]) AS told
+        FROM source.captions SEMI JOIN source.live USING (unit_id, file)
+        WHERE variant IN (one, other)
+    ), sentences AS (
+        SELECT variant, text, count(*) AS times, len(regexp_extract_all(text, '\S+')) AS words
+        FROM captions WHERE variant IN (one, other) GROUP BY variant, text
+    ), pairs AS (
+        SELECT count(*) AS common, count(*) FILTER (a.texts <> b.texts) AS changed
+        FROM told AS a JOIN told AS b USING (crop_id)
+        WHERE a.variant = one AND b.variant = other
+    ), counts AS (
+        SELECT variant, count(*) AS crops, sum(captions)::BIGINT AS captions, avg(told) AS told_per_crop
+        FROM told GROUP BY variant
+    ), lengths AS (
+        SELECT
+            variant, count(*) AS distinct_captions, sum(words * times) / sum(times) AS words_per_caption,
+            min(words) AS fewest_words, max(words) AS most_words
+        FROM sentences GROUP BY variant
+    ), vocabularies AS (
+        SELECT one AS variant, count(*) AS vocabulary FROM variant_words(one)
+        UNION SELECT other, count(*) FROM variant_words(other)
+    )
+    SELECT
+        variant, crops, crops - common AS crops_only_here, changed AS crops_changed, captions, distinct_captions,
+        vocabulary, round(words_per_caption, 2) AS words_per_caption, fewest_words, most_words,
+        round(told_per_crop, 2) AS told_per_crop
+    FROM counts JOIN lengths USING (variant) JOIN vocabularies USING (variant) CROSS JOIN pairs
+    ORDER BY variant = other, variant;
+COMMENT ON MACRO TABLE variant_diff IS 'two variants side by side: crops whose sentences differ, diversity, length, attributes told';
+
+CREATE MACRO variant_confusion(one, other) AS TABLE
+    WITH told AS (
+        SELECT crop_id, variant, attribute, CASE WHEN used THEN value ELSE 'not told' END AS value
+        FROM attributes WHERE variant IN (one, other)
+    )
+    SELECT
+        attribute, coalesce(a.value, 'not asked') AS before, coalesce(b.value, 'not asked') AS after,
+        count(*) AS crops
+    FROM (SELECT * EXCLUDE (variant) FROM told WHERE variant = one) AS a
+        FULL JOIN (SELECT * EXCLUDE (variant) FROM told WHERE variant = other) AS b USING (crop_id, attribute)
+    WHERE crop_id IN (SELECT crop_id FROM source.captions WHERE variant = one)
+        AND crop_id IN (SELECT crop_id FROM source.captions WHERE variant = other)
+    GROUP BY ALL
+    ORDER BY attribute, crops DESC, before, after;
+COMMENT ON MACRO TABLE variant_confusion IS 'what two variants tell of the same crops, value by value, agreement included';
+
+CREATE MACRO variant_moves(one, other) AS TABLE
+    SELECT
+        attribute, before, after, crops, round(crops / sum(crops) OVER (PARTITION BY attribute), 4) AS share
+    FROM variant_confusion(one, other)
+    QUALIFY before <> after
+    ORDER BY attribute, crops DESC, before, after;
+COMMENT ON MACRO TABLE variant_moves IS 'phrases that moved from one variant to the other: of how many crops, and which share';
 
 CREATE MACRO similar_crops(id, n) AS TABLE
     SELECT e.model, e.crop_id, e.video_id, round(list_cosine_similarity(e.embedding, q.embedding), 4) AS similarity

@@ -181,7 +181,19 @@ def _write_embeddings(corpus: Corpus, crops: pa.Table) -> None:
     }
     path = f"embeddings/{MODEL}/e0.parquet"
     corpus.write_table(pa.table(columns, schema=tables.embeddings(8)), path)
-    Ledger(corpus, "embed").append([ledger_row(f"{MODEL}/c0", [path], scope=MODEL, rows_out=len(crops))])
+    beside = _write_evidence(corpus, crops)
+    Ledger(corpus, "embed").append([ledger_row(f"{MODEL}/c0", [path, beside], scope=MODEL, rows_out=2 * len(crops))])
+
+
+def _write_evidence(corpus: Corpus, crops: pa.Table) -> str:
+    colours = [{"region": region, "name": "red", "share": 0.9, "margin": 0.8} for region in ("upper", "lower")]
+    rows = [
+        {"crop_id": crop, "video_id": video, "unit_id": f"{MODEL}/c0", "colours": colours, "objects": []}
+        for crop, video in zip(crops["crop_id"].to_pylist(), crops["video_id"].to_pylist(), strict=True)
+    ]
+    path = f"evidence/{MODEL}/e0.parquet"
+    corpus.write_table(pa.Table.from_pylist(rows, tables.EVIDENCE), path)
+    return path
 
 
 def _write_captions(corpus: Corpus, crops: pa.Table, variant: str) -> None:
@@ -234,7 +246,7 @@ def _crop_row(video: str, unit_id: str, frame: int) -> Row:
         "height": 100,
         "sharpness": 100.0 + number * 7 % 40,
         "brightness": 120.0,
-        "duplicate_of": None,
+        "phash": int(crop_id_of(detection), 16),
         "jpeg": person_jpeg(upper, lower, blur=1 + 2 * (number % 2)),
     }
 

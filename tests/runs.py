@@ -72,7 +72,7 @@ def write_recipe(path: Path, corpus: Path, urls: list[str], clip: Path, **change
             "rules": {"min_confidence": 0.2, "min_width": 16},
         },
         "embed": {"model": str(clip), "pretrained": None},
-        "caption": {"variant": "test", "required_threshold": 0.0, "margin_threshold": 0.0},
+        "caption": {"variant": "test", "unknown": {"probability": 0.0, "margin": 0.0}},
         "publish": {"splits": {"train": 0.7, "val": 0.3}},
         "pretrain": {"model": str(clip), "batch_size": 16, "max_steps": 4, "learning_rate": 1e-3, "threads": 1},
     }  # fmt: skip

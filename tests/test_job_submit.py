@@ -144,7 +144,7 @@ def test_a_job_that_is_stopped_goes_on_where_it_was_to_the_end(head: Head, tmp_p
         head.submit(*run, options=("--submission-id", "first", "--no-wait"))
         _wait_for(head, "first", "crawl: 1 ok")
         head.ray("stop", "first")
-        _wait_for(head, "first", "stopped; nothing that was finished is lost")
+        _wait_for(head, "first", "stopping; what is finished stays")
         code, said = head.submit(*run)
     assert code == 0, said
     assert "on a cluster at" in said

@@ -1,4 +1,4 @@
-"""Build the embedded CLIP model: render pedestrians, train on them, measure, export.
+"""Build the embedded CLIP model: render pedestrians, train its towers on them one after the other, measure, export.
 
     python tools/build_embedded_clip.py                      # everything, into models/reidforge-clip-s
     python tools/build_embedded_clip.py --set pretrain.max_steps=200 --out /tmp/clip
@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 import yaml
+from embedded_attributes import Crops, teach
 from embedded_texts import Truth, texts_of_block
 
 from stages.caption.bank import Bank, block_facets, block_prompts, load_bank
@@ -201,15 +202,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(recipe: Recipe, paths: Sequence[Path], work: Path, out: Path) -> None:
+    recipe = _taught(recipe, paths, work)
     config = PretrainConfig(**recipe["pretrain"])
     if config.workers > 1:
-        work.mkdir(parents=True, exist_ok=True)
         meeting = work / f"rendezvous-{os.getpid()}"
         torch.multiprocessing.spawn(_worker, (recipe, paths, work, meeting), nprocs=config.workers)  # type: ignore[no-untyped-call]
     else:
         _worker(0, recipe, paths, work, None)
     towers = TwoTowers(config.model_copy(update={"init": str(work / "model")}))
     export(towers, out, half=True)
+
+
+def _taught(recipe: Recipe, paths: Sequence[Path], work: Path) -> Recipe:
+    """The recipe with the classifier's image tower as what the text tower is tuned to."""
+    config = PretrainConfig(**recipe["pretrain"] | {"lock_image": False})
+    if not (folder := work / "taught").exists():
+        lessons, bank, (_, jpegs, truths) = recipe["lessons"], load_bank(recipe["texts"]["bank"]), load(paths)
+        crops = Crops(jpegs, truths, bank, TwoTowers(config).inputs(), lessons["regions"])
+        teach(config, lessons, bank, crops, work)
+    return recipe | {"pretrain": recipe["pretrain"] | {"init": str(folder), "lock_image": True}}
 
 
 def _worker(rank: int, recipe: Recipe, paths: Sequence[Path], work: Path, meeting: Path | None) -> None:

@@ -12,6 +12,7 @@ from pipeline.corpus import Corpus, digest
 from pipeline.errors import UserError
 from pipeline.flow.discover import LISTINGS
 from pipeline.flow.discover import STAGE as DISCOVER
+from pipeline.flow.imported import IMPORT
 from pipeline.flow.stage import Job, Stage, units
 from pipeline.flow.stream import Operator, stream
 from pipeline.flow.tables import scan
@@ -19,6 +20,8 @@ from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
 from stages.crawl.config import CrawlConfig
 from stages.crawl.sources import given_urls, video_key
+from stages.errors import UnitError
+from stages.video.facts import VideoFacts
 from stages.video.limits import VideoLimits
 
 VIDEOS = "videos"
@@ -47,6 +50,22 @@ def live_media(corpus: Corpus) -> set[str]:
     return {row["media_path"] for row in live_videos(corpus)}
 
 
+def open_media(corpus: Corpus, path: str) -> pa.NativeFile:
+    """A video's media file.
+
+    Raises:
+        UnitError: It is gone.
+    """
+    try:
+        return corpus.open(path)
+    except FileNotFoundError as error:
+        raise UnitError(
+            f"the media file {path} is gone; with crawl.keep_media false it is removed once its crops are cut. "
+            "Crawl the video again, and set crawl.keep_media to true while you try detect settings",
+            kind="media_missing",
+        ) from error
+
+
 def drop_media(corpus: Corpus, recipe: Recipe) -> None:
     """Remove the media of videos whose every chunk is settled, where the recipe does not keep media."""
     if recipe.crawl.keep_media:
@@ -63,7 +82,8 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     rows: dict[str, Row] = {}
     for url in given_urls(recipe.crawl):
         rows.setdefault(_unit_id(url), {"url": url, "query": None})
-    for table in scan(corpus, DISCOVER.name, LISTINGS, ["video_id", "url", "query"]):
+    columns = ["video_id", "url", "query"]
+    for table in (*scan(corpus, DISCOVER.name, LISTINGS, columns), *scan(corpus, IMPORT, LISTINGS, columns)):
         for row in table.to_pylist():
             rows.setdefault(row["video_id"], {"url": row["url"], "query": row["query"]})
     return units([{"unit_id": unit, "inputs": ""} | row for unit, row in rows.items()], _WANTED)
@@ -83,19 +103,25 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 def _make_fetch(corpus: Corpus, config: CrawlConfig, limits: VideoLimits) -> Step:
     from stages.crawl.download import fetch
     from stages.crawl.videos import video_row
-    from stages.video.probe import probe
+    from stages.video.watch import within
 
     def crawl(row: Row) -> Row:
         with tempfile.TemporaryDirectory(prefix="reidforge-") as scratch:
             fetched = fetch(row["url"], Path(scratch), config)
-            with fetched.path.open("rb") as file:
-                facts = probe(file, limits)
+            facts = within(limits.max_seconds, functools.partial(_probe, fetched.path, limits))
             media = f"{MEDIA}/{digest(row['unit_id'])}{fetched.path.suffix}"
             video = video_row(fetched, facts, media_path=media, query=row["query"], unit_id=row["unit_id"])
             corpus.upload(fetched.path, media)
         return result({VIDEOS: video}, "")
 
     return crawl
+
+
+def _probe(path: Path, limits: VideoLimits) -> VideoFacts:
+    from stages.video.probe import probe
+
+    with path.open("rb") as file:
+        return probe(file, limits)
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
-from pipeline.flow.crawl import drop_media, live_videos
+from pipeline.flow import imported
+from pipeline.flow.crawl import drop_media, live_videos, open_media
 from pipeline.flow.stage import Job, Stage, units
 from pipeline.flow.stream import Operator, actors_for, stream
 from pipeline.flow.weights import weights_digest
@@ -20,11 +21,11 @@ from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
-from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+_Seen = tuple[list[Floats], list[Floats] | None, list[Floats | None]]  # per frame: boxes, keypoints, things
 
 DETECTIONS = "detections"
 CROPS = "crops"
@@ -55,6 +56,8 @@ _DETECTED = pa.schema(
     [
         *_DECODED,
         pa.field("boxes", pa.list_(pa.list_(pa.float32()))),
+        # Things near the persons; null per frame where the model knows none.
+        pa.field("things", pa.list_(pa.list_(pa.float32()))),
         # 51 numbers per box; null where the recipe asks for no pose.
         pa.field("keypoints", pa.list_(pa.list_(pa.float32()))),
     ]
@@ -62,6 +65,8 @@ _DETECTED = pa.schema(
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+    if recipe.detect.source == "imported":
+        return imported.wanted(corpus, recipe, live_videos(corpus))
     rows = [row for video in live_videos(corpus) for row in _chunks(video, recipe.detect)]
     return units(rows, _WANTED)
 
@@ -82,6 +87,8 @@ def _chunks(video: Row, config: DetectConfig) -> Iterator[Row]:
 
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.detect
+    if config.source == "imported":
+        return imported.cut(job)
     actors, cpus, gpus = actors_for(config.actors, config.threads)
     operators = [
         # Twice as many decoders as models: a unit is ready when a model is, and few more wait in memory.
@@ -98,66 +105,68 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
     from stages.detect.sampling import read_sampled
+    from stages.video.watch import within
 
     def decode(row: Row) -> Row:
         facts = VideoFacts.from_row(json.loads(row["facts"]))
-        with _open_media(corpus, row["media_path"]) as file:
-            frames = list(read_sampled(file, facts, row["start"], row["stop"], config.sampling, config.limits))
+
+        def read() -> list[tuple[int, float, Image]]:
+            with open_media(corpus, row["media_path"]) as file:
+                return list(read_sampled(file, facts, row["start"], row["stop"], config.sampling, config.limits))
+
+        frames = within(config.limits.max_seconds, read)
         index, pts_s, images = zip(*frames, strict=True) if frames else ((), (), ())
         shapes, pixels = [image.shape for image in images], b"".join(image.data for image in images)
-        return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels}
+        return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels, "frames": len(frames)}
 
     return decode
-
-
-def _open_media(corpus: Corpus, path: str) -> pa.NativeFile:
-    try:
-        return corpus.open(path)
-    except FileNotFoundError as error:
-        raise UnitError(
-            f"the media file {path} is gone; with crawl.keep_media false it is removed once its crops are cut. "
-            "Crawl the video again, and set crawl.keep_media to true while you try detect settings",
-            kind="media_missing",
-        ) from error
 
 
 def _make_detect(config: DetectConfig) -> Step:
     look = _make_look(config)
 
     def detect(row: Row) -> Row:
-        boxes, keypoints = look(_images(row))
-        flat = None if keypoints is None else [points.ravel() for points in keypoints]
-        return {"boxes": [found.ravel() for found in boxes], "keypoints": flat}
+        boxes, keypoints, things = look(_images(row))
+        return {
+            "boxes": [found.ravel() for found in boxes],
+            "keypoints": None if keypoints is None else [points.ravel() for points in keypoints],
+            "things": [None if seen is None else seen.ravel() for seen in things],
+        }
 
     return detect
 
 
-def _make_look(config: DetectConfig) -> Callable[[list[Image]], tuple[list[Floats], list[Floats] | None]]:
-    """What finds persons, and their keypoints where the recipe asks for them."""
+def _make_look(config: DetectConfig) -> Callable[[list[Image]], _Seen]:
+    """What finds persons and the things near them, and keypoints where the recipe asks for them."""
     if config.pose.source == "detector":
         from stages.detect.pose import PoseDetector
 
         pose = PoseDetector(config)
 
-        def look_once(images: list[Image]) -> tuple[list[Floats], list[Floats] | None]:
+        def look_at_both(images: list[Image]) -> _Seen:
             found = pose(images)
-            return [boxes for boxes, _ in found], [points for _, points in found]
+            return [boxes for boxes, _ in found], [points for _, points in found], [None] * len(images)
 
-        return look_once
+        return look_at_both
 
     from stages.detect.detector import PersonDetector
 
     detector = PersonDetector(config)
+
+    def look_once(images: list[Image]) -> _Seen:
+        found = detector.look(images)
+        return [persons for persons, _ in found], None, [things for _, things in found]
+
     if config.pose.source == "none":
-        return lambda images: (detector(images), None)
+        return look_once
 
     from stages.detect.pose import SecondPass
 
     again = SecondPass(config)
 
-    def look_twice(images: list[Image]) -> tuple[list[Floats], list[Floats] | None]:
-        boxes = detector(images)
-        return boxes, again(images, boxes)
+    def look_twice(images: list[Image]) -> _Seen:
+        persons, _, things = look_once(images)
+        return persons, again(images, persons), things
 
     return look_twice
 
@@ -168,10 +177,17 @@ def _make_cut(config: DetectConfig) -> Step:
     def cut(row: Row) -> Row:
         frames = list(zip(row["index"], row["pts_s"], _images(row), strict=True))
         boxes = [np.asarray(found, np.float32).reshape(-1, 5) for found in row["boxes"]]
+        things = [None if seen is None else np.asarray(seen, np.float32).reshape(-1, 6) for seen in row["things"]]
         flat = row["keypoints"]
         points = None if flat is None else [np.asarray(found, np.float32).reshape(-1, 17, 3) for found in flat]
         detections, crops = detect_chunk(
-            frames, boxes, video_id=row["video_id"], unit_id=row["unit_id"], config=config, keypoints=points
+            frames,
+            boxes,
+            video_id=row["video_id"],
+            unit_id=row["unit_id"],
+            config=config,
+            keypoints=points,
+            things=things,
         )
         reason = "no person was found" if not detections.num_rows else "no person passed the rules"
         return result({DETECTIONS: detections, CROPS: crops}, reason)
@@ -189,6 +205,8 @@ def _images(row: Row) -> list[Image]:
 
 def _check(recipe: Recipe) -> None:
     config = recipe.detect
+    if config.source == "imported":
+        return
     _check_weights("detect.model", config.model, config.model_sha256, "models/yolo26n.pt")
     if config.pose.source == "second_pass":
         _check_weights("detect.pose.model", config.pose.model, config.pose.model_sha256, "models/yolo11n-pose.pt")
@@ -210,6 +228,8 @@ def _check_weights(key: str, name: str, sha256: str | None, example: str) -> Non
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
     detect = recipe.detect
+    if detect.source == "imported":
+        return imported.identity(detect)
     decided = detect.identity() | {"model": weights_digest(detect.model)}
     if detect.pose.source == "second_pass":
         decided["pose"] |= {"model": weights_digest(detect.pose.model)}

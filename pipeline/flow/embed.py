@@ -19,6 +19,9 @@ from pipeline.units import RESULT, Row, Step, result
 from stages.embed.config import EmbedConfig
 
 FOLDER = "embeddings"
+EVIDENCE = "evidence"
+
+_COLUMNS = ["crop_id", "video_id", "jpeg", "keypoints", "objects"]
 
 _WANTED = pa.schema([pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string()))])
 _READ = pa.schema([pa.field("crops", pa.large_binary())])
@@ -27,6 +30,11 @@ _READ = pa.schema([pa.field("crops", pa.large_binary())])
 def folder(recipe: Recipe) -> str:
     """Folder of the recipe's embeddings."""
     return f"{FOLDER}/{recipe.embed.slug}"
+
+
+def evidence_folder(recipe: Recipe) -> str:
+    """Folder of the evidence beside those embeddings; a unit's two files have the same name."""
+    return f"{EVIDENCE}/{recipe.embed.slug}"
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
@@ -45,18 +53,22 @@ def file_units(files: dict[str, list[str]], scope: str) -> pa.Table:
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.embed
     actors, cpus, gpus = actors_for(config.actors, config.threads)
-    read = functools.partial(_make_read, job.corpus)
-    embed = functools.partial(_make_embed, config, folder(job.recipe))
+    embed = functools.partial(_make_embed, config, folder(job.recipe), evidence_folder(job.recipe))
     operators = [
-        Operator(make_step=read, fields=_READ, cpus=0.25, tasks=2 * actors),
+        read_operator(job.corpus, actors),
         Operator(make_step=embed, fields=RESULT, cpus=cpus, gpus=gpus, actors=actors),
     ]
     return stream(job, operators, units_per_file=1)
 
 
+def read_operator(corpus: Corpus, actors: int) -> Operator:
+    """Reads the crops of a unit of ``file_units``, on the way into a pool of so many actors."""
+    return Operator(make_step=functools.partial(_make_read, corpus), fields=_READ, cpus=0.25, tasks=2 * actors)
+
+
 def _make_read(corpus: Corpus) -> Step:
     def read(row: Row) -> Row:
-        crops = read_live(corpus, row["path"], row["live"], ["crop_id", "video_id", "jpeg"])
+        crops = read_live(corpus, row["path"], row["live"], _COLUMNS)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, crops.schema) as writer:
             writer.write_table(crops)
@@ -65,16 +77,18 @@ def _make_read(corpus: Corpus) -> Step:
     return read
 
 
-def _make_embed(config: EmbedConfig, target: str) -> Step:
+def _make_embed(config: EmbedConfig, target: str, beside: str) -> Step:
     from stages.embed.model import ClipModel
     from stages.embed.tables import embed_crops
+    from stages.pretrain.heap import keep_freed_memory
 
+    keep_freed_memory()
     model = ClipModel(config)
 
     def embed(row: Row) -> Row:
         crops = pa.ipc.open_stream(row["crops"]).read_all()
-        table = embed_crops(crops, model, config.regions, row["unit_id"])
-        return result({target: table}, "no crop of the file could be decoded")
+        found = embed_crops(crops, model, config.regions, row["unit_id"], evidence=config.evidence)
+        return result({beside: found.evidence, target: found.embeddings}, "no crop of the file could be decoded")
 
     return embed
 
@@ -97,7 +111,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 STAGE = Stage(
     name="embed",
     unit="crops file",
-    version=1,
+    version=2,
     identity=_identity,
     wanted=_wanted,
     execute=_execute,

@@ -13,6 +13,7 @@ from pipeline.flow import caption, embed
 from pipeline.flow.crawl import live_videos
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
+from pipeline.flow.marks import mark_parts, read_marks
 from pipeline.flow.stage import Job, Stage, units
 from pipeline.flow.stream import Operator, parts
 from pipeline.flow.tables import derived, live_files, read_live, scan, stem
@@ -20,6 +21,7 @@ from pipeline.ledger import Ledger
 from pipeline.recipe import Recipe
 from pipeline.units import OUTCOME, Row, Step
 from stages.publish.manifest import manifest_table
+from stages.publish.marks import marked
 from stages.publish.selection import CROP_COLUMNS, plan_manifest
 from stages.publish.splits import SplitPlan
 
@@ -42,7 +44,9 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     pieces = _pieces(corpus, recipe)
     if not pieces:
         return units([], pa.schema([]))
-    inputs = digest(*(f"{row['path']}:{','.join(row['live'])}:{row['captions']}" for row in pieces))
+    inputs = digest(
+        *(f"{row['path']}:{','.join(row['live'])}:{row['captions']}" for row in pieces), *mark_parts(corpus)
+    )
     return units([{"unit_id": recipe.caption.variant, "inputs": inputs}], pa.schema([]))
 
 
@@ -61,21 +65,24 @@ def _pieces(corpus: Corpus, recipe: Recipe) -> list[Row]:
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:
+    import ray
+
     corpus, recipe = job.corpus, job.recipe
     (unit,) = job.todo.to_pylist()
     videos = pa.Table.from_pylist(list(live_videos(corpus)), schema=schemas.tables.VIDEOS)
-    plan = _plan(corpus, recipe, videos)
+    marks = read_marks(corpus)
+    plan = _plan(corpus, recipe, videos, marks)
     log.info("publish: %s", plan.statement)
-    make_write = functools.partial(_make_write, job, unit, plan, videos, _fingerprints(corpus))
+    make_write = functools.partial(_make_write, job, unit, plan, videos, _fingerprints(corpus), ray.put(marks))
     written = parts(_pieces(corpus, recipe), _PART, Operator(make_step=make_write, fields=_WRITTEN, cpus=1.0))
     yield _outcome(unit, job, written)
 
 
-def _plan(corpus: Corpus, recipe: Recipe, videos: pa.Table) -> SplitPlan:
+def _plan(corpus: Corpus, recipe: Recipe, videos: pa.Table, marks: pa.Table) -> SplitPlan:
     crops = pa.concat_tables(scan(corpus, DETECT.name, CROPS, list(CROP_COLUMNS)))
     scope = recipe.caption.variant
     captions = scan(corpus, caption.STAGE.name, caption.folder(recipe), ["crop_id", "captions"], scope)
-    return plan_manifest(crops, pa.concat_tables(captions), videos, recipe.publish)
+    return plan_manifest(marked(crops, marks), pa.concat_tables(captions), videos, recipe.publish)
 
 
 def _fingerprints(corpus: Corpus) -> dict[str, dict[str, str]]:
@@ -88,10 +95,14 @@ def _fingerprints(corpus: Corpus) -> dict[str, dict[str, str]]:
 
 
 def _make_write(
-    job: Job, unit: Row, plan: SplitPlan, videos: pa.Table, fingerprints: dict[str, dict[str, str]]
+    job: Job, unit: Row, plan: SplitPlan, videos: pa.Table, fingerprints: dict[str, dict[str, str]], marks: Any
 ) -> Step:
+    import ray
+
+    known = ray.get(marks)
+
     def write(row: Row) -> Row:
-        crops = read_live(job.corpus, row["path"], row["live"])
+        crops = marked(read_live(job.corpus, row["path"], row["live"]), known)
         captions = job.corpus.read_table(row["captions"])
         table = manifest_table(crops, captions, videos, plan, unit["unit_id"], fingerprints, job.recipe.publish)
         name = digest(job.fingerprint, unit["inputs"], row["path"])

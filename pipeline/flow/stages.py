@@ -1,7 +1,7 @@
 """All stages, in the order in which they run."""
 
 from pipeline.errors import UserError
-from pipeline.flow import caption, crawl, detect, discover, embed, pretrain, publish
+from pipeline.flow import caption, crawl, dedup, dedup_across, detect, discover, embed, pretrain, publish, reid, track
 from pipeline.flow.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
@@ -9,6 +9,10 @@ STAGES: tuple[Stage, ...] = (
     crawl.STAGE,
     detect.STAGE,
     embed.STAGE,
+    reid.STAGE,
+    track.STAGE,
+    dedup.STAGE,
+    dedup_across.STAGE,
     caption.STAGE,
     publish.STAGE,
     pretrain.STAGE,

@@ -1,8 +1,8 @@
 """The phrase bank: which attributes there are, how they are prompted for, and how sentences tell them.
 
 A bank is a YAML file. Its model follows UniPT's divide step (ICCV 2023): required attributes, of which the best phrase
-is taken, and optional ones, which have a negative phrase. Composed attributes declare factors (colour, pattern,
-garment), and their phrases are the product.
+is taken, and optional ones, which have a negative phrase. Composed attributes declare factors (colour, garment), and
+their phrases are the product; modifiers are read by themselves and told within a composed attribute (striped).
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
 
-from stages.caption.phrases import Attribute, Phrase, Synonym, Verb
+from stages.caption.phrases import MODIFIER, NOUN, Attribute, Phrase, Synonym, Verb, fields
 from stages.caption.problems import BankError, explain, read_yaml
 from stages.caption.words import squeeze, with_article
 from stages.config import Config
@@ -70,6 +70,8 @@ class Bank(Config):
     """Name of the bank."""
     version: int = Field(ge=1)
     """Counted up when the bank changes."""
+    grammar: str = "english"
+    """Grammar that tells its groups, where a recipe names none: a shipped one, or path of a YAML file."""
     person: Phrase
     """What a sentence says when the noun attribute is unknown."""
     verbs: dict[str, tuple[Verb, ...]]
@@ -84,16 +86,35 @@ class Bank(Config):
         names = [facet.name for facet in self.facets]
         if len(set(names)) < len(names):
             raise ValueError(f"attribute names must differ: {names}")
-        if sum(block.group == "noun" for block in self.attributes) > 1:
-            raise ValueError("only one attribute may be of the group 'noun'")
+        if sum(block.group == NOUN for block in self.attributes) > 1:
+            raise ValueError(f"only one attribute may be of the group {NOUN!r}")
         if self.person.pronoun is None:
             raise ValueError("person needs a pronoun: he, she or they")
         for block in self.attributes:
             _known(f"attributes.{block.name}.verb", block.verb, self.verbs)
+            _known(f"attributes.{block.name}.modifies", block.modifies, [b.name for b in self.attributes if b.factors])
+        for block in self.attributes:
+            if block.factors:
+                self._check_orders(block)
         for facet, phrase in self._all_phrases():
+            key = f"attributes.{facet.name}.{phrase.value}"
+            _known(f"{key}.verb", phrase.verb, self.verbs)
             for hidden in phrase.hides:
-                _known(f"attributes.{facet.name}.{phrase.value}.hides", hidden, [b.name for b in self.attributes])
+                _known(f"{key}.hides", hidden, [b.name for b in self.attributes])
         return self
+
+    def _check_orders(self, block: Attribute) -> None:
+        modifiers = self.modifiers(block)
+        blanks = [*block.factors, *(modifier.name for modifier in modifiers)]
+        others = [phrase.compose for modifier in modifiers for phrase in modifier.phrases if phrase.compose]
+        for template in [*block.orders, *others]:
+            if sorted(fields(template)) != sorted(blanks):
+                accepted = ", ".join(f"{{{name}}}" for name in blanks)
+                raise ValueError(f"attributes.{block.name}: compose {template!r} must hold each of {accepted} once")
+
+    def modifiers(self, block: Attribute) -> list[Attribute]:
+        """The attributes that are told within a composed one."""
+        return [other for other in self.attributes if other.group == MODIFIER and other.modifies == block.name]
 
     def _all_phrases(self) -> Iterator[tuple[Facet, Phrase]]:
         return ((facet, phrase) for facet in self.facets for phrase in facet.phrases)
@@ -129,9 +150,9 @@ def _known(key: str, given: str | None, accepted: Collection[str]) -> None:
 
 
 def compose(block: Attribute, chosen: Mapping[str, Phrase], texts: Mapping[str, str]) -> str:
-    """The words of a composed attribute, without article; a factor that is not among ``texts`` leaves no trace."""
+    """The words of a composed attribute, without article; a blank that is not among ``texts`` leaves no trace."""
     order = next((phrase.compose for phrase in chosen.values() if phrase.compose), block.compose) or ""
-    return squeeze(order.format(**{name: texts.get(name, "") for name in block.factors}))
+    return squeeze(order.format(**{name: texts.get(name, "") for name in fields(order)}))
 
 
 def prompts_of(block: Attribute, chosen: Mapping[str | None, Phrase]) -> list[str]:

@@ -1,6 +1,6 @@
 """From a file of embeddings to the ``captions`` table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,22 @@ from stages.caption.bank import Bank
 from stages.caption.combine import Sentences, write_sentences
 from stages.caption.config import CaptionConfig
 from stages.caption.conquer import BankFeatures, read_attributes
+from stages.caption.evidence import read_evidence
 from stages.caption.problems import BankError
 from stages.caption.readings import Readings
+from stages.caption.units import Doubles
 from stages.errors import UnitError
 
 
 def caption_embeddings(
-    table: pa.Table, bank_features: BankFeatures, bank: Bank, config: CaptionConfig, unit_id: str
+    table: pa.Table,
+    bank_features: BankFeatures,
+    bank: Bank,
+    config: CaptionConfig,
+    unit_id: str,
+    *,
+    evidence: pa.Table | None = None,
+    means: Mapping[str, Doubles] | None = None,
 ) -> pa.Table:
     """Caption every crop of an embeddings table.
 
@@ -28,6 +37,8 @@ def caption_embeddings(
         bank: The bank itself.
         config: The stage's configuration.
         unit_id: Unit of work that the rows will name.
+        evidence: ``schemas.tables.EVIDENCE`` of the same crops, in any order; None where there is none.
+        means: Mean features of the prior, as ``stages.caption.prior`` gives them.
 
     Returns:
         ``schemas.tables.CAPTIONS``, one row per crop, in the order in which the table first names them.
@@ -41,7 +52,8 @@ def caption_embeddings(
     if not table.num_rows:
         return CAPTIONS.empty_table()
     crop_ids, video_ids, features = features_by_region(table)
-    readings = read_attributes(features, bank_features, config)
+    said = read_evidence(evidence, crop_ids, bank, config)
+    readings = read_attributes(features, bank_features, config, means=means, evidence=said)
     return caption_table(crop_ids, video_ids, unit_id, readings, bank, config)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from stages.caption.bank import Bank
 from stages.caption.config import CaptionConfig, Style
-from stages.caption.grammar import Template, load_templates
+from stages.caption.grammar import Template, load_grammar, load_templates
 from stages.caption.lexicon import lexicon
+from stages.caption.phrases import WORDS_OF_OTHERS
 from stages.caption.problems import BankError
 from stages.caption.readings import Readings
-from stages.caption.sentences import render
 from stages.caption.wording import Codes, Hashes, crop_hashes, salted
 
 # Two templates may give one sentence where little is told; so often another is tried for a crop's further captions.
@@ -66,17 +66,17 @@ def write_sentences(told: Codes, crop_ids: Sequence[str], bank: Bank, config: Ca
     """
     per_crop = config.captions_per_crop
     hashes = crop_hashes(crop_ids, config.seed, per_crop)
-    pools = styled_templates(config.grammar, config.styles, config.templates)
-    drawn = _draw(hashes, pools)
-    parts = lexicon(bank).parts(np.repeat(told, per_crop, axis=0), hashes.reshape(-1))
+    drawn = _draw(hashes, templates_of(bank, config))
+    words = lexicon(bank)
+    parts = words.parts(np.repeat(told, per_crop, axis=0), hashes.reshape(-1))
     texts: list[str] = []
     templates: list[Template] = []
-    for i, (person, groups) in enumerate(parts):
+    for i, (person, said, present) in enumerate(parts):
         before = texts[i - i % per_crop :]
         pool, first = drawn[i]
         for step in range(_TRIES):
             template = pool[(first + step) % len(pool)]
-            text = render(template, person, groups)
+            text = words.writer.write(template, person, said, present)
             if text not in before:
                 break
         texts.append(text)
@@ -92,6 +92,29 @@ def _draw(hashes: Hashes, pools: Sequence[tuple[Template, ...]]) -> list[tuple[t
     starts = (salted(hashes, "template") % sizes[styles]).astype(np.int64)
     pairs = zip(styles.ravel().tolist(), starts.ravel().tolist(), strict=True)
     return [(pools[style], start) for style, start in pairs]
+
+
+def templates_of(bank: Bank, config: CaptionConfig) -> tuple[tuple[Template, ...], ...]:
+    """The templates in use, for each style of the configuration.
+
+    Raises:
+        BankError: The grammar lacks a style, has too few templates, or does not tell a group of the bank.
+    """
+    source = config.grammar or bank.grammar
+    check_groups(bank, source)
+    return styled_templates(source, config.styles, config.templates)
+
+
+@lru_cache(maxsize=64)
+def check_groups(bank: Bank, grammar: str) -> None:
+    """Raise BankError where an attribute belongs to a group that the grammar does not tell."""
+    accepted = [*WORDS_OF_OTHERS, *load_grammar(grammar).all_groups]
+    for block in bank.attributes:
+        if block.group not in accepted:
+            raise BankError(
+                f"bank {bank.name}: attributes.{block.name}.group: {block.group!r} is not in the grammar {grammar}; "
+                f"accepted: {', '.join(accepted)}, or another grammar (caption.grammar, or the bank's)"
+            )
 
 
 @lru_cache(maxsize=64)

@@ -4,31 +4,31 @@ Follows UniPT (ICCV 2023): prompts for every phrase, cosine similarity, a softma
 required attribute, an optional one when its probability is above 0.9.
 """
 
+import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.caption.bank import Bank, block_facets, block_prompts
+from stages.caption.calibration import load_temperatures
 from stages.caption.config import WHOLE, CaptionConfig
+from stages.caption.evidence import Evidence
 from stages.caption.phrases import Attribute
+from stages.caption.prior import prior_rows
 from stages.caption.problems import BankError
 from stages.caption.readings import Readings
+from stages.caption.units import UNITS, Doubles, in_units, normalised
 from stages.errors import UnitError
 
 Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
+Blend = tuple[tuple[str, float], ...]
 EncodeTexts = Callable[[list[str]], Floats]
 
 # Crops per matrix product. Short batches are filled up to it: one shape, so one order of summing.
 CHUNK = 1024
-
-# Features become whole numbers of this part of 1 before they are multiplied. Products and sums of whole numbers below
-# 2**53 are exact in float64, in any order: with float32 products a crop's similarities changed in their last bits with
-# its place in the batch and with the processor, and so, now and then, did its caption.
-UNITS = 2.0**24
 
 
 @dataclass(frozen=True)
@@ -75,57 +75,98 @@ def encode_bank(bank: Bank, encode_texts: EncodeTexts, *, logit_scale: float = 1
     )
 
 
-def normalised(features: npt.NDArray[np.floating]) -> Doubles:
-    """Rows of unit L2 norm, float64; zero rows stay zero."""
-    wide = features.astype(np.float64)
-    norms = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, None]
-    return np.asarray(wide / np.where(norms > 0, norms, 1), dtype=np.float64)
+def pack_bank(encoded: BankFeatures) -> bytes:
+    """The features of a bank as the bytes of an NPZ file, which ``unpack_bank`` reads."""
+    buffer = io.BytesIO()
+    arrays = {f"matrix_{name}": matrix for name, matrix in encoded.matrices.items()}
+    np.savez(buffer, allow_pickle=False, logit_scale=np.float64(encoded.logit_scale), **arrays)
+    return buffer.getvalue()
+
+
+def unpack_bank(content: bytes, bank: Bank) -> BankFeatures:
+    """Inverse of ``pack_bank``, for the bank that was packed."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        matrices = {block.name: arrays[f"matrix_{block.name}"] for block in bank.attributes}
+        return BankFeatures(bank, matrices, float(arrays["logit_scale"]))
 
 
 def read_attributes(
-    features: Mapping[str, npt.NDArray[np.floating]], bank_features: BankFeatures, config: CaptionConfig
+    features: Mapping[str, npt.NDArray[np.floating]],
+    bank_features: BankFeatures,
+    config: CaptionConfig,
+    *,
+    means: Mapping[str, Doubles] | None = None,
+    evidence: Evidence | None = None,
 ) -> Readings:
     """Read every attribute of N crops.
 
     Args:
-        features: Image features by region, each [N, D]; an attribute whose region is not among them is read from
+        features: Image features by region, each [N, D]; an attribute whose regions are not among them is read from
             ``whole``, and its reading says so.
         bank_features: The encoded bank, of the same model.
-        config: Thresholds, logit scale, temperatures, and whether to be faithful to the paper.
+        config: Thresholds, logit scale, calibration, prior, evidence, and whether to be faithful to the paper.
+        means: Mean features of the prior, as ``stages.caption.prior`` gives them; a region that they lack has none.
+        evidence: What pixels and detector say of the same crops.
 
     Raises:
         UnitError: The features do not fit the bank's, or are not finite.
         BankError: The configuration names attributes that the bank does not have.
     """
-    bank = bank_features.bank
-    check_temperatures(bank, config)
-    regions = _regions(bank, features, config)
-    _check(features, set(regions.values()), bank_features.dim)
+    bank, chunks = bank_features.bank, logit_chunks(features, bank_features, config, means)
     count = len(next(iter(features.values())))
-    readings = Readings.empty(bank, regions, count)
-    for region in sorted(set(regions.values())):
-        blocks = [block for block in bank.attributes if regions[block.name] == region]
+    blends = {block.name: _present(block, features, config) for block in bank.attributes}
+    readings = Readings.empty(bank, {name: _label(blend) for name, blend in blends.items()}, count)
+    for rows, blocks, logits in chunks:
+        _read_chunk(logits, blocks, readings, rows, faithful=config.faithful)
+    return readings.weigh(evidence, config).decide(config)
+
+
+def logit_chunks(
+    features: Mapping[str, npt.NDArray[np.floating]],
+    bank_features: BankFeatures,
+    config: CaptionConfig,
+    means: Mapping[str, Doubles] | None = None,
+) -> Iterator[tuple[slice, list[Attribute], Floats]]:
+    """Logits of every phrase, CHUNK crops at a time; arguments and errors as for ``read_attributes``.
+
+    Yields:
+        Which crops; the attributes that are read from one blend of regions; and float32 [phrases, CHUNK], the phrases
+        of these attributes one below the other. Columns past the crops belong to nobody.
+    """
+    bank = bank_features.bank
+    blends = {block.name: _present(block, features, config) for block in bank.attributes}
+    _check(features, {region for blend in blends.values() for region, _ in blend}, bank_features.dim)
+    _check_means(means or {}, bank_features.dim)
+    count = len(next(iter(features.values())))
+    priors = prior_rows(means or {}, config)
+    for blend in sorted(set(blends.values())):
+        blocks = [block for block in bank.attributes if blends[block.name] == blend]
         weights, scales = _weights(blocks, bank_features), _scales(blocks, bank_features, config)
+        offsets = _offsets(blocks, bank_features, weights, blend, priors, every=config.prior == "reference")
         for start in range(0, count, CHUNK):
             rows = slice(start, min(start + CHUNK, count))
-            logits = (_similarities(features[region][rows], weights) * scales).astype(np.float32)
-            _read_chunk(logits, blocks, readings, rows, faithful=config.faithful)
-    return readings.decide(config)
+            # In place: the array has thousands of phrases by CHUNK crops.
+            logits = weights @ _blended(features, rows, blend).T
+            if priors:
+                logits -= offsets
+            logits *= scales
+            yield rows, blocks, logits.astype(np.float32)
 
 
-def check_temperatures(bank: Bank, config: CaptionConfig) -> None:
-    """Raise BankError where a temperature is given for an attribute that the bank does not have."""
-    names = [block.name for block in bank.attributes]
-    for name in config.temperatures:
-        if name not in names:
-            raise BankError(
-                f"caption.temperatures: no attribute {name!r} in bank {bank.name}; accepted: {', '.join(names)}"
-            )
+def blend_of(block: Attribute) -> Blend:
+    """The regions that an attribute is read from, each with its share, by falling share."""
+    return tuple(sorted(block.blend.items(), key=lambda part: (-part[1], part[0])))
 
 
-def _regions(bank: Bank, present: Mapping[str, object], config: CaptionConfig) -> dict[str, str]:
-    whole = {block.name for block in bank.attributes if config.faithful or block.region not in present}
-    return {block.name: WHOLE if block.name in whole else block.region for block in bank.attributes}
+def _present(block: Attribute, features: Mapping[str, object], config: CaptionConfig) -> Blend:
+    """The blend of those regions that were embedded; of the whole crop where there is none of them."""
+    parts = [] if config.faithful else [part for part in blend_of(block) if part[0] in features]
+    total = sum(share for _, share in parts)
+    return tuple((region, share / total) for region, share in parts) or ((WHOLE, 1.0),)
+
+
+def _label(blend: Blend) -> str:
+    return "+".join(region for region, _ in blend)
 
 
 def _check(features: Mapping[str, npt.NDArray[np.floating]], needed: set[str], dim: int) -> None:
@@ -146,23 +187,58 @@ def _check(features: Mapping[str, npt.NDArray[np.floating]], needed: set[str], d
         raise UnitError("an embedding holds NaN or infinity; embed these crops again", kind="embedding_value")
 
 
+def _check_means(means: Mapping[str, Doubles], dim: int) -> None:
+    for region, mean in means.items():
+        if mean.shape != (dim,):
+            raise BankError(
+                f"caption.reference: its features of region {region} have {mean.size} numbers, those of the "
+                f"model {dim}; make the reference set with the model of the recipe"
+            )
+
+
 def _weights(blocks: Sequence[Attribute], bank_features: BankFeatures) -> Doubles:
     """The phrases of several attributes one below the other, [phrases, D], in whole UNITS."""
-    return np.rint(np.concatenate([normalised(bank_features.matrices[block.name]) for block in blocks]) * UNITS)
+    return np.concatenate([in_units(bank_features.matrices[block.name]) for block in blocks])
 
 
 def _scales(blocks: Sequence[Attribute], bank_features: BankFeatures, config: CaptionConfig) -> Doubles:
     """[phrases, 1]: from products of whole UNITS to logits."""
+    temperatures = load_temperatures(config, bank_features.bank)
     scale = (config.logit_scale or bank_features.logit_scale) / UNITS**2
     sizes = [len(bank_features.matrices[block.name]) for block in blocks]
-    return np.repeat([scale / config.temperatures.get(block.name, 1.0) for block in blocks], sizes)[:, None]
+    return np.repeat([scale / temperatures.get(block.name, 1.0) for block in blocks], sizes)[:, None]
 
 
-def _similarities(features: npt.NDArray[np.floating], weights: Doubles) -> Doubles:
-    """[phrases, CHUNK]: crops stand in columns, so that sums over phrases run over whole rows of memory."""
-    filled = np.zeros((CHUNK, features.shape[1]))
-    filled[: len(features)] = np.rint(normalised(features) * UNITS)
-    return np.asarray(weights @ filled.T, dtype=np.float64)
+def _offsets(
+    blocks: Sequence[Attribute],
+    bank_features: BankFeatures,
+    weights: Doubles,
+    blend: Blend,
+    priors: Mapping[str, Doubles],
+    *,
+    every: bool,
+) -> Doubles:
+    """[phrases, 1]: mean similarity of each phrase, to be taken off; 0 where the prior has no say.
+
+    That "none" wins nearly everywhere is true of a corpus, and no fault of the phrase: the means of a corpus are taken
+    off required attributes only. A reference set shows all values, so its means are taken off ``every`` attribute.
+    """
+    nothing = np.zeros(weights.shape[1])
+    mean = np.rint(np.sum([share * priors.get(region, nothing) for region, share in blend], axis=0))
+    sizes = [len(bank_features.matrices[block.name]) for block in blocks]
+    damped = np.repeat([every or block.kind == "required" for block in blocks], sizes)
+    return np.where(damped, weights @ mean, 0.0)[:, None]
+
+
+def _blended(features: Mapping[str, npt.NDArray[np.floating]], rows: slice, blend: Blend) -> Doubles:
+    """float64 [CHUNK, D], whole UNITS: the weighted sum of the regions' unit features.
+
+    It is not normalised again, so its similarities are the weighted sums of the regions' similarities.
+    """
+    filled = np.zeros((CHUNK, features[blend[0][0]].shape[1]))
+    for region, share in blend:
+        filled[: rows.stop - rows.start] += in_units(features[region][rows]) * share
+    return filled if len(blend) == 1 else np.rint(filled)
 
 
 def _read_chunk(

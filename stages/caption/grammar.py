@@ -8,11 +8,11 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from pydantic import Field, ValidationError
 
@@ -26,11 +26,28 @@ Subject = Literal["a", "the", "full", "he", "his"]
 Style = Literal["short", "plain", "long"]
 
 SUBJECTS: tuple[Subject, ...] = ("a", "the", "he", "his")
-GROUPS = ("activity", "clothes", "looks", "accessories", "things")
 FINITE: tuple[Form, ...] = ("verb", "now")
 
 _RULE = re.compile(r"<(\w+)>")
 _BLANK = re.compile(r"\{([^{}]*)\}")
+_REST = "..."
+
+
+class Group(Config):
+    """How a group of attributes enters sentences."""
+
+    preposition: str | None = None
+    """Word before its nouns in {with ...}: in a coat, with a hat. Null: {with ...} says the same as {ing ...}."""
+
+
+# The groups that every template tells; a grammar may declare more.
+GROUPS: Mapping[str, Group] = {
+    "activity": Group(),
+    "clothes": Group(preposition="in"),
+    "looks": Group(preposition="with"),
+    "accessories": Group(preposition="with"),
+    "things": Group(preposition="with"),
+}
 
 
 class Grammar(Config):
@@ -40,10 +57,32 @@ class Grammar(Config):
     """Name of the grammar."""
     version: int = Field(ge=1)
     """Counted up when the grammar changes."""
+    extends: str | None = None
+    """Another grammar (a shipped one, or a path beside this file) whose groups, rules, clauses and styles it takes."""
+    groups: dict[str, Group] = Field(default_factory=dict)
+    """Groups beside activity, clothes, looks, accessories and things."""
     rules: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Alternatives of each rule."""
-    styles: dict[Style, tuple[str, ...]]
-    """Templates of each style, before the rules in them are expanded."""
+    """Alternatives of each rule; in place of those of the grammar that it extends."""
+    clauses: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """For a group that a template does not tell: the ways to add it, one for each template."""
+    styles: dict[Style, tuple[str, ...]] = Field(default_factory=dict)
+    """Templates of each style, before the rules in them are expanded; they come after those that it extends."""
+
+    @cached_property
+    def all_groups(self) -> Mapping[str, Group]:
+        """Its own groups and those of every grammar."""
+        return {**GROUPS, **self.groups}
+
+    def on_top_of(self, base: "Grammar") -> "Grammar":
+        """This grammar with what it extends."""
+        styles = {style: base.styles.get(style, ()) + self.styles.get(style, ()) for style in get_args(Style)}
+        merged = {
+            "groups": {**base.groups, **self.groups},
+            "rules": {**base.rules, **self.rules},
+            "clauses": {**base.clauses, **self.clauses},
+            "styles": {style: patterns for style, patterns in styles.items() if patterns},
+        }
+        return self.model_copy(update=merged)
 
     @property
     def digest(self) -> str:
@@ -53,14 +92,18 @@ class Grammar(Config):
 
 @dataclass(frozen=True)
 class Run:
-    """One blank: groups of attributes told in one grammatical form, and the text that stands before it."""
+    """One blank: groups of attributes told in one grammatical form, and the text that stands before it.
+
+    The form ``with`` knows the preposition of each group, empty for one that has none.
+    """
 
     form: Form
     groups: tuple[str, ...]
     glue: str
+    prepositions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sentence:
     """Opening words, an optional run before the subject, the subject, the runs after it.
 
@@ -78,6 +121,11 @@ class Sentence:
         """True when one of its blanks bears the verb (``This is {a}`` has its verb in the opening)."""
         return any(run.form in FINITE for run in self.runs)
 
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that it tells."""
+        return tuple(group for run in (self.lead, *self.runs) if run for group in run.groups)
+
 
 @dataclass(frozen=True, eq=False)
 class Template:
@@ -90,7 +138,7 @@ class Template:
 
 
 def load_grammar(source: str) -> Grammar:
-    """Read and check a grammar.
+    """Read and check a grammar, with those that it extends.
 
     Args:
         source: Name of a shipped grammar (``english``), or path of a YAML file.
@@ -98,20 +146,43 @@ def load_grammar(source: str) -> Grammar:
     Raises:
         BankError: The grammar does not exist or is not valid; names the key, the value given and what is accepted.
     """
+    return _load(source, "caption.grammar", Path(), ())
+
+
+def _load(source: str, key: str, folder: Path, inside: tuple[Path, ...]) -> Grammar:
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
-    path = SHIPPED / f"{source}.yaml" if source in shipped else Path(source)
+    path = SHIPPED / f"{source}.yaml" if source in shipped else folder / source
     if not path.is_file():
-        raise BankError(f"caption.grammar: no grammar {source!r}; accepted: {', '.join(shipped)}, or a path of YAML")
-    return parse_grammar(path.read_text(encoding="utf-8"), source)
+        raise BankError(f"{key}: no grammar {source!r}; accepted: {', '.join(shipped)}, or a path of YAML")
+    if path in inside:
+        raise BankError(f"{key}: {source!r} extends itself; remove one of the 'extends'")
+    grammar = _checked(path.read_text(encoding="utf-8"), source)
+    if grammar.extends is None:
+        return _with_styles(grammar, source)
+    base = _load(grammar.extends, f"{source}: extends", path.parent, (*inside, path))
+    return _with_styles(grammar.on_top_of(base), source)
 
 
 def parse_grammar(text: str, source: str = "grammar") -> Grammar:
     """As ``load_grammar``, from the text of the YAML file; ``source`` stands in messages."""
-    content = read_yaml(text, source)
+    grammar = _checked(text, source)
+    if grammar.extends:
+        grammar = grammar.on_top_of(_load(grammar.extends, f"{source}: extends", Path(), ()))
+    return _with_styles(grammar, source)
+
+
+def _checked(text: str, source: str) -> Grammar:
+    content: Any = read_yaml(text, source)
     try:
         return Grammar.model_validate(content)
     except ValidationError as error:
-        raise BankError(explain(error, content, source, {}, Grammar)) from error
+        raise BankError(explain(error, content, source, {"groups": Group}, Grammar)) from error
+
+
+def _with_styles(grammar: Grammar, source: str) -> Grammar:
+    if not grammar.styles:
+        raise BankError(f"{source}: styles: none given; accepted: {', '.join(get_args(Style))}, or a grammar to extend")
+    return grammar
 
 
 @lru_cache(maxsize=8)
@@ -134,7 +205,33 @@ def _all_templates(grammar: Grammar) -> Iterator[Template]:
     for style, patterns in grammar.styles.items():
         for pattern in patterns:
             for text in _expand(pattern, grammar, ()):
-                yield parse_template(text, style)
+                yield parse_template(_with_clauses(text, grammar), style, grammar.all_groups)
+
+
+def _with_clauses(text: str, grammar: Grammar) -> str:
+    """The template with one clause for each group that it does not tell, chosen by a digest of its own text."""
+    told = {word for blank in _BLANK.findall(text) for word in blank.split()[1:]}
+    first, *others = text.split(". ")
+    for group in grammar.all_groups:
+        if group in told or group not in grammar.clauses:
+            continue
+        clauses = [clause for clause in grammar.clauses[group] if _fits(clause, first)]
+        if not clauses:
+            raise BankError(f"{grammar.name}: no clause of {group} fits {text!r}; add one that is a whole sentence")
+        if not others:  # what was one sentence stays one, where a clause allows it
+            clauses = [clause for clause in clauses if _REST in clause] or clauses
+        draw = int.from_bytes(hashlib.blake2b(f"{group} {text}".encode(), digest_size=4).digest(), "little")
+        clause = clauses[draw % len(clauses)]
+        if _REST in clause:
+            first = clause.replace(_REST, first)
+        else:
+            others.append(clause)
+    return ". ".join([first, *others])
+
+
+def _fits(clause: str, first: str) -> bool:
+    """Words may come before a first sentence that begins with the person, and after any."""
+    return not clause.endswith(_REST) or first.startswith(("{a}", "{the}"))
 
 
 def _expand(pattern: str, grammar: Grammar, inside: tuple[str, ...]) -> Iterator[str]:
@@ -151,28 +248,31 @@ def _expand(pattern: str, grammar: Grammar, inside: tuple[str, ...]) -> Iterator
     return ("".join(chosen) for chosen in itertools.product(*choices))
 
 
-def parse_template(text: str, style: Style) -> Template:
+def parse_template(text: str, style: Style, groups: Mapping[str, Group] = GROUPS) -> Template:
     """Read one template.
 
     Args:
         text: Sentences in the notation of the grammar, separated by full stops.
         style: Its style.
+        groups: The groups of the grammar.
 
     Raises:
         BankError: Says what is wrong with it.
     """
-    sentences = tuple(_parse_sentence(part) for part in text.split(". "))
-    told = [group for s in sentences for run in (s.lead, *s.runs) if run for group in run.groups]
-    if sorted(told) != sorted(GROUPS):
-        raise BankError(f"template {text!r} tells {', '.join(told)}; each of {', '.join(GROUPS)} must be told once")
+    forms = tuple((name, group.preposition or "") for name, group in groups.items())
+    sentences = tuple(_parse_sentence(part, forms) for part in text.split(". "))
+    told = [group for sentence in sentences for group in sentence.groups]
+    if sorted(told) != sorted(groups):
+        raise BankError(f"template {text!r} tells {', '.join(told)}; each of {', '.join(groups)} must be told once")
     if sentences[0].subject not in ("a", "the"):
         raise BankError(f"template {text!r}: the first subject is {{{sentences[0].subject}}}; accepted: {{a}}, {{the}}")
     digest = hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
     return Template(f"{style}-{digest}", style, text, sentences)
 
 
-@lru_cache(maxsize=4096)
-def _parse_sentence(text: str) -> Sentence:
+# Equal sentences of several templates are one object, so that what was planned for one serves the others.
+@lru_cache(maxsize=2**14)
+def _parse_sentence(text: str, groups: tuple[tuple[str, str], ...]) -> Sentence:
     pieces = _BLANK.split(text)
     words = [blank.split() or [""] for blank in pieces[1::2]]
     subjects = [i for i, word in enumerate(words) if len(word) == 1 and word[0] in SUBJECTS]
@@ -182,16 +282,17 @@ def _parse_sentence(text: str) -> Sentence:
             "and no words after the last blank"
         )
     at = subjects[0]
-    runs = [_parse_run(word, pieces[2 * i]) for i, word in enumerate(words) if i != at]
+    runs = [_parse_run(word, pieces[2 * i], dict(groups)) for i, word in enumerate(words) if i != at]
     lead = runs.pop(0) if at else None
     if sum(run.form in FINITE for run in runs) > 1 or (lead and lead.form in FINITE):
         raise BankError(f"sentence {text!r} may hold one {{verb ...}} or {{now ...}}, after the subject")
     return Sentence(pieces[0], lead, pieces[2 * at] if at else "", cast("Subject", words[at][0]), tuple(runs))
 
 
-def _parse_run(words: list[str], glue: str) -> Run:
+def _parse_run(words: list[str], glue: str, prepositions: Mapping[str, str]) -> Run:
     form, *groups = words
-    if form not in get_args(Form) or not groups or set(groups) - set(GROUPS):
-        accepted = f"a form of {', '.join(get_args(Form))} with groups of {', '.join(GROUPS)}"
+    if form not in get_args(Form) or not groups or set(groups) - set(prepositions):
+        accepted = f"a form of {', '.join(get_args(Form))} with groups of {', '.join(prepositions)}"
         raise BankError(f"blank {{{' '.join(words)}}} is not known; accepted: {accepted}")
-    return Run(cast("Form", form), tuple(groups), glue)
+    named = tuple(prepositions[group] for group in groups) if form == "with" else ()
+    return Run(cast("Form", form), tuple(groups), glue, named)

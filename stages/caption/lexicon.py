@@ -1,83 +1,133 @@
 """From told values to the parts of sentences: person, and clusters of verbs and nouns by group."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from stages.caption.bank import Bank, block_facets
-from stages.caption.phrases import Attribute, Phrase
-from stages.caption.sentences import BE, Cluster, Person, Told, VerbForms
-from stages.caption.wording import Codes, ComposedTable, Hashes, VerbTable, WordTable
+import numpy as np
 
-Column = list[str | None]
+from stages.caption.bank import Bank, block_facets
+from stages.caption.phrases import ADJECTIVE, NOUN, WORDS_OF_OTHERS, Attribute, Phrase
+from stages.caption.sentences import BE, Cluster, Person, Said, VerbForms, Writer
+from stages.caption.wording import Codes, ComposedTable, Hashes, Kept, VerbTable, WordTable
+
+Key = tuple[int, ...]
 
 
 class Lexicon:
     """The wordings of a bank, ready to be picked from."""
 
     def __init__(self, bank: Bank) -> None:
-        self._bank = bank
-        self._verbs = {name: VerbTable(name, ways) for name, ways in bank.verbs.items()}
-        simple = [block for block in bank.attributes if not block.factors]
-        self._words = {b.name: WordTable(b.name, b.phrases, as_object=b.verb is not None) for b in simple}
-        self._composed = {b.name: ComposedTable(b, block_facets(b)) for b in bank.attributes if b.factors}
-        self._person = WordTable("person", [bank.person], as_object=False)
+        told = [block for block in bank.attributes if block.group not in WORDS_OF_OTHERS]
+        self._groups = [
+            _GroupLexicon(bank, [block for block in told if block.group == name])
+            for name in dict.fromkeys(block.group for block in told)
+        ]
+        self._people = _PersonLexicon(bank)
+        self.writer = Writer([block.group for block in {block.group: block for block in told}.values()])
 
-    def parts(self, told: Codes, hashes: Hashes) -> Iterator[tuple[Person, Told]]:
-        """What each caption is made of.
+    def parts(self, told: Codes, hashes: Hashes) -> Iterator[tuple[Person, tuple[Said, ...], int]]:
+        """What each caption is made of: the person, what is told of each group, and which groups have something.
 
         Args:
             told: int64 [N, F], for each facet the index of the value to tell, -1 for none.
             hashes: uint64 [N], one for each caption.
         """
-        ways = {name: table.column(hashes) for name, table in self._verbs.items()}
-        be = [BE] * len(hashes)
-        blocks = [block for block in self._bank.attributes if block.group not in ("noun", "adjective")]
-        groups = [block.group for block in blocks]
-        verbs = zip(*(ways[block.verb] if block.verb else be for block in blocks), strict=True)
-        nouns = zip(*(self._column(block, told, hashes) for block in blocks), strict=True)
-        people = self._people(told, hashes)
-        for person, verb_row, noun_row in zip(people, verbs, nouns, strict=True):
-            yield person, _clusters(groups, verb_row, noun_row)
+        present = np.zeros(len(hashes), dtype=np.int64)
+        columns = []
+        for i, group in enumerate(self._groups):
+            said, anything = group.column(told, hashes)
+            columns.append(said)
+            present |= anything.astype(np.int64) << i
+        said_rows = zip(*columns, strict=True) if columns else iter([()] * len(hashes))
+        return zip(self._people.column(told, hashes), said_rows, present.tolist(), strict=True)
 
-    def _column(self, block: Attribute, told: Codes, hashes: Hashes) -> Column:
-        columns = [told[:, self._bank.column[facet.name]] for facet in block_facets(block)]
-        if block.factors:
-            return self._composed[block.name].column(columns, hashes)
-        return self._words[block.name].column(columns[0], hashes)
 
-    def _people(self, told: Codes, hashes: Hashes) -> Iterator[Person]:
-        adjectives = [self._column(b, told, hashes) for b in self._bank.attributes if b.group == "adjective"]
-        described = zip(*adjectives, strict=True) if adjectives else iter([()] * len(hashes))
-        nouns, pronouns = self._nouns(told, hashes)
-        for noun, pronoun, words in zip(nouns, pronouns, described, strict=True):
-            yield Person(noun, " ".join(word for word in words if word), pronoun)
+class _Words:
+    """The words of one attribute."""
 
-    def _nouns(self, told: Codes, hashes: Hashes) -> tuple[list[str], list[str]]:
-        unknown = [word or "" for word in self._person.column(told[:, 0] * 0, hashes)]
-        block = next((block for block in self._bank.attributes if block.group == "noun"), None)
-        if block is None:
-            return unknown, [_pronoun(self._bank.person)] * len(hashes)
-        known = self._words[block.name].column(told[:, self._bank.column[block.name]], hashes)
-        by_value = [*(_pronoun(phrase) for phrase in block.phrases), _pronoun(self._bank.person)]
-        pronouns = [by_value[value] for value in told[:, self._bank.column[block.name]].tolist()]
-        return [word or other for word, other in zip(known, unknown, strict=True)], pronouns
+    def __init__(self, bank: Bank, block: Attribute) -> None:
+        facets = [facet for part in (block, *bank.modifiers(block)) for facet in block_facets(part)]
+        self._columns = [bank.column[facet.name] for facet in facets]
+        self._table: WordTable | ComposedTable = (
+            ComposedTable(block, facets) if block.factors else WordTable(block.name, block.phrases, block.verb)
+        )
+        self.wording = self._table.wording
+
+    def codes(self, told: Codes, hashes: Hashes) -> Codes:
+        """A number for its words in each caption, 0 for none."""
+        return self._table.codes([told[:, column] for column in self._columns], hashes)
+
+
+class _GroupLexicon:
+    """The attributes of one group, in the order of the bank."""
+
+    def __init__(self, bank: Bank, blocks: Sequence[Attribute]) -> None:
+        self._words = [_Words(bank, block) for block in blocks]
+        self._verbs = {name: VerbTable(name, bank.verbs[name]) for name in _verbs(blocks)}
+        self._known = Kept[Key, Said]()
+
+    def column(self, told: Codes, hashes: Hashes) -> tuple[list[Said], Codes]:
+        """What is told of the group in each caption, and whether that is anything."""
+        codes = [words.codes(told, hashes) for words in self._words]
+        ways = [table.codes(hashes) for table in self._verbs.values()]
+        keys = zip(*(column.tolist() for column in (*codes, *ways)), strict=True)
+        said = [self._known.get(key) or self._known.keep(key, Said(self._clusters(key))) for key in keys]
+        return said, np.any(codes, axis=0)
+
+    def _clusters(self, key: Key) -> list[Cluster]:
+        ways = zip(self._verbs.items(), key[len(self._words) :], strict=True)
+        forms: dict[str | None, VerbForms] = {name: table.forms[way] for (name, table), way in ways}
+        clusters: list[Cluster] = []
+        for words, code in zip(self._words, key, strict=False):
+            if not code:
+                continue
+            text, name = words.wording(code)
+            verb = forms.get(name, BE)
+            if clusters and clusters[-1].verb == verb:
+                clusters[-1].nouns.append(text)
+            else:
+                clusters.append(Cluster(verb, [text]))
+        return clusters
+
+
+def _verbs(blocks: Iterable[Attribute]) -> list[str]:
+    """Names of the verbs that the attributes or single values of theirs are objects of."""
+    names = [name for block in blocks for name in (block.verb, *(phrase.verb for phrase in block.values)) if name]
+    return list(dict.fromkeys(names))
+
+
+class _PersonLexicon:
+    """Nouns and adjectives for the person."""
+
+    def __init__(self, bank: Bank) -> None:
+        nouns = [block for block in bank.attributes if block.group == NOUN]
+        self._nouns = [(_Words(bank, block), bank.column[block.name], block.phrases) for block in nouns]
+        self._adjectives = [_Words(bank, block) for block in bank.attributes if block.group == ADJECTIVE]
+        self._unknown = WordTable("person", [bank.person], None)
+        self._pronoun = _pronoun(bank.person)
+        self._known = Kept[Key, Person]()
+
+    def column(self, told: Codes, hashes: Hashes) -> list[Person]:
+        """The person of each caption."""
+        unknown = self._unknown.codes([np.zeros(len(hashes), dtype=np.int64)], hashes)
+        nouns = [column for words, at, _ in self._nouns for column in (words.codes(told, hashes), told[:, at])]
+        adjectives = [words.codes(told, hashes) for words in self._adjectives]
+        keys = zip(*(column.tolist() for column in (unknown, *nouns, *adjectives)), strict=True)
+        return [self._known.get(key) or self._known.keep(key, self._person(key)) for key in keys]
+
+    def _person(self, key: Key) -> Person:
+        unknown, *rest = key
+        noun, pronoun = self._unknown.wording(unknown).text, self._pronoun
+        for words, _, phrases in self._nouns:
+            code, value, *rest = rest
+            if code:
+                noun, pronoun = words.wording(code).text, _pronoun(phrases[value])
+        said = [words.wording(code).text for words, code in zip(self._adjectives, rest, strict=True) if code]
+        return Person(noun, " ".join(word for word in said if word), pronoun)
 
 
 def _pronoun(phrase: Phrase) -> str:
     return phrase.pronoun or "they"
-
-
-def _clusters(groups: Sequence[str], verbs: Sequence[VerbForms], nouns: Sequence[str | None]) -> Told:
-    told: dict[str, list[Cluster]] = {}
-    for group, verb, noun in zip(groups, verbs, nouns, strict=True):
-        if noun is None:
-            continue
-        clusters = told.setdefault(group, [])
-        if clusters and clusters[-1].verb is verb:
-            clusters[-1].nouns.append(noun)
-        else:
-            clusters.append(Cluster(verb, [noun]))
-    return told
 
 
 @lru_cache(maxsize=16)

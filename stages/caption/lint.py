@@ -9,21 +9,36 @@ from collections.abc import Callable, Collection, Iterator
 
 _PRONOUNS = {"he": "he", "his": "he", "him": "he", "she": "she", "her": "she", "hers": "she"}
 _PRONOUNS |= dict.fromkeys(("they", "their", "them"), "they")
-_NOUNS = dict.fromkeys(("man", "male", "guy", "gentleman", "boy"), "he")
+_NOUNS = dict.fromkeys(("man", "male", "guy", "gentleman", "fellow", "boy"), "he")
 _NOUNS |= dict.fromkeys(("woman", "female", "lady", "girl"), "she")
-_NOUNS |= dict.fromkeys(("child", "kid", "person", "pedestrian"), "they")
-
-_BASE = "be|have|do|go|walk|run|stand|sit|squat|crouch|jog|stroll|wear|carry|hold|ride|use|smoke|take|push|show|consist"
-_THIRD = (
-    "is|has|does|goes|walks|runs|stands|sits|wears|carries|holds|rides|uses|smokes|takes|pushes|shows|consists"
-    "|depicts|presents"
+_NOUNS |= dict.fromkeys(
+    ("child", "kid", "youngster", "person", "pedestrian", "individual", "passer-by", "figure"), "they"
 )
-_FINITE = re.compile(rf"\b(?:{_THIRD}|are|have|wear|carry|hold|ride|use|push|was|were|wore|carried)\b", re.IGNORECASE)
+
+_PLAIN = (
+    "have|do|go|walk|run|stand|sit|squat|crouch|jog|stroll|wear|carry|hold|ride|use|smoke|take|push|show|consist|sport|tote"
+    "|shoulder|grip|clutch|handle|pull|drag|steer|wheel|travel|face"
+)
+_BASE = f"be|{_PLAIN}"
+_THIRD = (
+    "is|has|does|goes|walks|runs|stands|sits|wears|carries|holds|rides|uses|smokes|takes|pushes|shows|consists|sports"
+    "|totes|shoulders|grips|clutches|handles|pulls|drags|steers|wheels|travels|faces|depicts|presents|captures|features"
+    "|contains|portrays|displays|reveals|comprises|includes"
+)
+_FINITE = re.compile(rf"\b(?:{_THIRD}|{_PLAIN}|are|was|were|wore|carried|can see)\b", re.IGNORECASE)
 
 # Singular things that cannot stand without an article or another determiner right after these words.
 _COUNTABLE = (
-    "backpack|rucksack|handbag|bag|hat|cap|helmet|umbrella|phone|smartphone|cellphone|bicycle|bike|motorcycle|motorbike"
-    "|tricycle|shirt|t-shirt|coat|jacket|sweater|dress|skirt|man|woman|child|person"
+    "backpack|rucksack|knapsack|handbag|purse|bag|hat|cap|helmet|umbrella|parasol|phone|smartphone|cellphone|bicycle|bike"
+    "|motorcycle|motorbike|tricycle|wheelchair|stroller|pushchair|pram|suitcase|cup|bottle|book|box|shirt|t-shirt|coat"
+    "|jacket|sweater|hoodie|cardigan|vest|blouse|dress|skirt|man|woman|child|person"
+)
+_TAKES_OBJECT = "riding|wearing|carrying|holding|pushing|pulling|using|sporting|clad in|dressed in|by|on"
+
+_COLOURS = "black|dark|white|gray|grey|brown|blue|pink|yellow|red|khaki|purple|violet|green|orange"
+_PLURAL = (
+    "pants|trousers|jeans|leggings|sweatpants|joggers|shorts|bottoms|shoes|sneakers|trainers|boots|sandals|slippers|heels"
+    "|gloves|glasses|sunglasses|eyeglasses|spectacles|flowers|papers"
 )
 
 # Ordered pairs of a pattern and what it means; each match is one problem.
@@ -45,9 +60,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(rf"\b(?:they)\s+(?:also\s+)?(?:{_THIRD})\b", re.IGNORECASE), "singular verb with they"),
     (
-        re.compile(rf"\b(?:riding|wearing|carrying|holding|by|on)\s+(?:{_COUNTABLE})\b", re.IGNORECASE),
+        # A thing before another noun is part of its name: dress shoes.
+        re.compile(rf"(?<![\w-])(?:{_TAKES_OBJECT})\s+(?:{_COUNTABLE})\b(?!\s+(?:{_PLURAL})\b)", re.IGNORECASE),
         "missing article",
     ),
+    (re.compile(rf"\ban?\s+(?:(?:{_COLOURS})\s+)*(?:{_PLURAL})\b", re.IGNORECASE), "article before a plural"),
 )
 
 _ARTICLE = re.compile(r"\b(an?)\s+([A-Za-z][\w-]*)", re.IGNORECASE)

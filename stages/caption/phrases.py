@@ -1,28 +1,46 @@
 """The parts of a phrase bank: phrases with their synonyms, verbs, and attributes, each checked on its own."""
 
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
 from string import Formatter
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from stages.caption.words import Number
 from stages.config import Config
+from stages.embed.config import Region
 
 NONE = "none"
 
-Group = Literal["noun", "adjective", "activity", "clothes", "looks", "accessories", "things"]
-_VERBAL: tuple[Group, ...] = ("clothes", "looks", "accessories", "things")
+# Groups that the grammar does not place: they are part of the noun phrase for the person, or of another attribute's.
+NOUN: Final = "noun"
+ADJECTIVE: Final = "adjective"
+MODIFIER: Final = "modifier"
+WORDS_OF_OTHERS: Final = (NOUN, ADJECTIVE, MODIFIER)
+
+# Groups whose attributes are nouns in every grammar: without a verb they could not be told.
+_VERBAL: Final = ("clothes", "looks", "accessories", "things")
+
+Weight = Annotated[float, Field(gt=0)]
 
 
-def _fields(template: str) -> list[str]:
-    return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+@lru_cache(maxsize=1024)
+def fields(template: str) -> tuple[str, ...]:
+    """Names of the blanks of a template, in order."""
+    return tuple(name for _, name, _, _ in Formatter().parse(template) if name is not None)
 
 
 def _check_fields(template: str, accepted: set[str], *, need: bool) -> None:
-    given = _fields(template)
+    given = fields(template)
     if set(given) - accepted or (need and not given):
         names = ", ".join(f"{{{name}}}" for name in sorted(accepted))
         raise ValueError(f"{template!r} has the blanks {given}; accepted: {names}")
+
+
+def _heaviest(regions: Mapping[str, Any]) -> str:
+    known = {region: weight for region, weight in regions.items() if isinstance(weight, int | float)}
+    return max(known, key=lambda region: known[region]) if known else next(iter(regions))
 
 
 class Synonym(Config):
@@ -53,6 +71,8 @@ class Phrase(Config):
     """Pronoun of a person of this class; for the noun attribute."""
     hides: tuple[str, ...] = ()
     """Attributes that sentences leave out when this value is told."""
+    verb: str | None = None
+    """Verb that takes this value as its object, in place of the attribute's."""
     prompts: tuple[str, ...] = ()
     """Prompts of this value alone, in place of the attribute's."""
     compose: str | None = None
@@ -101,12 +121,16 @@ class Attribute(Config):
     """Name, as tables hold it."""
     kind: Literal["required", "optional"]
     """required: the best phrase is taken; optional: a phrase is told only when it is likely."""
-    region: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    """Part of the crop that it is read from."""
-    group: Group
-    """Part of the sentence that tells it."""
+    region: Region
+    """Part of the crop that it is read from; of a blend, the part with the largest weight."""
+    regions: dict[Region, Weight] = Field(default_factory=dict)
+    """In place of region: a weighted blend of parts, such as {feet: 0.7, lower: 0.3}."""
+    group: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Part of the sentence that tells it: noun, adjective, modifier, or a group of the grammar."""
     verb: str | None = None
-    """Verb that takes it as its object; a key of the bank's verbs."""
+    """Verb that takes it as its object, a key of the bank's verbs; without one it is told as a participle (walking)."""
+    modifies: str | None = None
+    """Group modifier: the composed attribute whose words it joins, as the blank {<its own name>} of compose."""
     prompts: tuple[str, ...] = Field(min_length=1)
     """Prompt templates; their text features are averaged."""
     phrases: tuple[Phrase, ...] = ()
@@ -114,11 +138,20 @@ class Attribute(Config):
     factors: dict[str, tuple[Phrase, ...]] = Field(default_factory=dict)
     """Composed: the factors whose product its phrases are."""
     compose: str | None = None
-    """Composed: order of words, with one blank per factor."""
+    """Composed: order of words, with one blank per factor and per attribute that modifies this one."""
     head: str | None = None
     """Composed: factor that bears the attribute's own name, number and grammar; the others are <name>_<factor>."""
     generic: Phrase | None = None
     """Composed: what a sentence says when the head is unknown but another factor is not; null tells nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _heaviest_region(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("regions"), dict) or not given["regions"]:
+            return given
+        if "region" in given and given["region"] != _heaviest(given["regions"]):
+            raise ValueError(f"give either region or regions: {given['region']!r} and {given['regions']!r}")
+        return {**given, "region": _heaviest(given["regions"])}
 
     @field_validator("prompts")
     @classmethod
@@ -127,28 +160,46 @@ class Attribute(Config):
             _check_fields(prompt, {"phrase", "a_phrase"}, need=True)
         return prompts
 
+    @cached_property
+    def blend(self) -> Mapping[Region, float]:
+        """Share of each region in the reading, together 1; ``{region: 1.0}`` where it is read from one alone."""
+        total = sum(self.regions.values())
+        return {region: weight / total for region, weight in self.regions.items()} or {self.region: 1.0}
+
+    @property
+    def values(self) -> tuple[Phrase, ...]:
+        """Its phrases; of a composed attribute, those of the factor that bears its name."""
+        return self.factors[self.head] if self.head else self.phrases
+
+    @property
+    def orders(self) -> list[str]:
+        """Composed: every order of words that may be taken, the attribute's own and those of single phrases."""
+        own = [phrase.compose for phrases in self.factors.values() for phrase in phrases if phrase.compose]
+        return [self.compose or "", *own]
+
     @model_validator(mode="after")
     def _whole(self) -> "Attribute":
         if bool(self.phrases) == bool(self.factors):
             raise ValueError("give either phrases or factors, and at least one of them")
         if self.group in _VERBAL and self.verb is None:
             raise ValueError(f"group {self.group!r} needs a verb")
+        if (self.group == MODIFIER) != (self.modifies is not None):
+            raise ValueError(f"group {MODIFIER!r} and the key 'modifies' belong together")
         if self.factors:
             self._check_factors()
         for phrases in self.factors.values() or (self.phrases,):
             self._check_values([phrase.value for phrase in phrases])
-        if self.group == "noun" and any(phrase.pronoun is None for phrase in self.phrases):
+        if self.group == NOUN and any(phrase.pronoun is None for phrase in self.phrases):
             raise ValueError("every phrase of the noun needs a pronoun: he, she or they")
         return self
 
     def _check_factors(self) -> None:
-        if self.kind != "required" or self.group not in _VERBAL:
-            raise ValueError(f"factors are for required attributes of the groups {', '.join(_VERBAL)}")
+        if self.kind != "required" or self.verb is None or self.group in WORDS_OF_OTHERS:
+            raise ValueError("factors are for required attributes that are the object of a verb")
         if self.head not in self.factors:
             raise ValueError(f"head {self.head!r} is no factor; accepted: {', '.join(self.factors)}")
-        overrides = [phrase.compose for phrases in self.factors.values() for phrase in phrases if phrase.compose]
-        for template in [self.compose or "", *overrides]:
-            if sorted(_fields(template)) != sorted(self.factors):
+        for template in self.orders:
+            if sorted(name for name in fields(template) if name in self.factors) != sorted(self.factors):
                 blanks = ", ".join(f"{{{name}}}" for name in self.factors)
                 raise ValueError(f"compose {template!r} must hold each of {blanks} once")
 

@@ -4,13 +4,11 @@ What is told comes as clusters: a verb with the noun phrases that are its object
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
-from stages.caption.grammar import FINITE, Run, Sentence, Subject, Template
+from stages.caption.grammar import FINITE, Form, Run, Sentence, Subject, Template
 from stages.caption.words import article, clauses, listed
-
-PREPOSITION = {"clothes": "in", "looks": "with", "accessories": "with", "things": "with"}
 
 
 class VerbForms(NamedTuple):
@@ -24,6 +22,8 @@ class VerbForms(NamedTuple):
 
 BE = VerbForms("are", "is", "", False)
 
+_POSSESSIVE = {"he": "his", "she": "her", "they": "their"}
+
 
 class Cluster(NamedTuple):
     """A verb and its objects; with BE, participles."""
@@ -32,39 +32,140 @@ class Cluster(NamedTuple):
     nouns: list[str]
 
 
-class Person(NamedTuple):
+class Said:
+    """What is told of one group: its clusters, none if nothing is; with their texts, once one was asked for."""
+
+    __slots__ = ("clusters", "texts")
+
+    def __init__(self, clusters: Sequence[Cluster]) -> None:
+        self.clusters = clusters
+        self.texts: dict[object, str] = {}
+
+
+class Person:
     """The person that the sentences are about."""
 
-    noun: str
-    adjectives: str
-    pronoun: str
+    def __init__(self, noun: str, adjectives: str, pronoun: str) -> None:
+        self.noun = noun
+        self.adjectives = adjectives
+        self.pronoun = pronoun
+        self.plural = pronoun == "they"
+
+    @cached_property
+    def subjects(self) -> dict[tuple[Subject, bool], str]:
+        """The words of each subject, and whether they begin a sentence."""
+        full = f"{self.adjectives} {self.noun}" if self.adjectives else self.noun
+        words: dict[Subject, str] = {
+            "a": f"{article(full)} {full}",
+            "full": f"the {full}",
+            "the": f"the {self.noun}",
+            "he": self.pronoun,
+            "his": _POSSESSIVE[self.pronoun],
+        }
+        return {(s, first): _capital(text) if first else text for s, text in words.items() for first in (False, True)}
 
 
-Told = Mapping[str, list[Cluster]]
+class _Blank(NamedTuple):
+    """A run, ready to be filled: the places of its groups, and the keys of its text with he and with they."""
 
-_POSSESSIVE = {"he": "his", "she": "her", "they": "their"}
+    form: Form
+    places: tuple[int, ...]
+    prepositions: tuple[str, ...]
+    agrees: bool
+    capital: bool
+    keys: tuple[object, object]
 
 
-def render(template: Template, person: Person, told: Told) -> str:
-    """The caption.
+class _Step(NamedTuple):
+    """Words, and what comes after them: the person, a blank or nothing."""
+
+    text: str
+    subject: tuple[Subject, bool] | None
+    blank: _Blank | None
+
+
+_Plans = dict[int, tuple[_Step, ...]]
+
+
+class Writer:
+    """Writes captions about what is told in a fixed order of groups.
+
+    It remembers, sentence by sentence, how each reads when only some groups have something to tell: no blank of it is
+    then empty.
 
     Args:
-        template: Which sentences, in which order.
-        person: Noun, adjectives and pronoun.
-        told: Clusters by group; groups of which nothing is told are absent.
+        groups: Names of the groups, in the order in which ``write`` is given them.
     """
-    they = person.pronoun == "they"
-    texts = [_sentence(sentence, person, told, they=they) for sentence in plan(template, tuple(told))]
-    return ". ".join([text[0].upper() + text[1:] for text in texts]) + "."
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        self._place = {group: i for i, group in enumerate(groups)}
+        self._sentences: dict[tuple[Sentence, bool], _Plans] = {}
+        self._templates: dict[Template, list[tuple[Sentence, bool, int, _Plans]]] = {}
+
+    def write(self, template: Template, person: Person, said: Sequence[Said], present: int) -> str:
+        """The caption.
+
+        Args:
+            template: Which sentences, in which order.
+            person: Noun, adjectives and pronoun.
+            said: What is told of each group.
+            present: Bit i is set where group i has something to tell.
+        """
+        pieces: list[str] = []
+        subjects, they = person.subjects, person.plural
+        for sentence, first, mask, plans in self._templates.get(template) or self._add(template):
+            told = present & mask
+            steps = plans.get(told)
+            if steps is None:
+                steps = plans[told] = self._plan(sentence, told, first=first)
+            for text, subject, blank in steps:
+                pieces.append(text)
+                if subject:
+                    pieces.append(subjects[subject])
+                elif blank:
+                    pieces.append(_filled(blank, said, they))
+        pieces.append(".")
+        return "".join(pieces)
+
+    def _add(self, template: Template) -> list[tuple[Sentence, bool, int, _Plans]]:
+        entries = []
+        for i, sentence in enumerate(template.sentences):
+            mask = sum(1 << self._place[group] for group in sentence.groups if group in self._place)
+            plans = self._sentences.setdefault((sentence, i == 0), {})
+            entries.append((sentence, i == 0, mask, plans))
+        self._templates[template] = entries
+        return entries
+
+    def _plan(self, sentence: Sentence, told: int, *, first: bool) -> tuple[_Step, ...]:
+        groups = [group for group, place in self._place.items() if told >> place & 1]
+        filled = _fill(sentence, groups, first=first)
+        if filled is None and first:
+            filled = Sentence("this is ", None, "", "a", ())
+        return tuple(self._steps(filled, "" if first else ". ")) if filled else ()
+
+    def _steps(self, sentence: Sentence, before: str) -> Iterable[_Step]:
+        text, capital = before + _capital(sentence.opening), not sentence.opening
+        if sentence.lead:
+            yield _Step(text, None, self._blank(sentence.lead, sentence, capital=capital))
+            text, capital = sentence.lead_glue, False
+        yield _Step(text, (sentence.subject, capital), None)
+        for run in sentence.runs:
+            yield _Step(run.glue, None, self._blank(run, sentence, capital=False))
+
+    def _blank(self, run: Run, sentence: Sentence, *, capital: bool) -> _Blank:
+        places = tuple(self._place[group] for group in run.groups)
+        singular, plural = ((run.form, run.prepositions, they) for they in (False, True))
+        return _Blank(run.form, places, run.prepositions, sentence.subject == "he", capital, (singular, plural))
 
 
-@lru_cache(maxsize=2**16)
-def plan(template: Template, groups: tuple[str, ...]) -> tuple[Sentence, ...]:
-    """The sentences of a template when only some groups have something to tell: no blank in them is empty."""
-    filled = [_fill(sentence, groups, first=i == 0) for i, sentence in enumerate(template.sentences)]
-    if filled[0] is None:
-        filled[0] = Sentence("this is ", None, "", "a", ())
-    return tuple(sentence for sentence in filled if sentence is not None)
+def render(template: Template, person: Person, told: Mapping[str, Sequence[Cluster]]) -> str:
+    """One caption; ``told`` holds clusters by group, groups of which nothing is told are absent."""
+    said = [Said(clusters) for clusters in told.values()]
+    return Writer(tuple(told)).write(template, person, said, (1 << len(said)) - 1)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _fill(sentence: Sentence, groups: Sequence[str], *, first: bool) -> Sentence | None:
@@ -80,7 +181,8 @@ def _fill(sentence: Sentence, groups: Sequence[str], *, first: bool) -> Sentence
 
 def _narrow(run: Run, groups: Sequence[str]) -> Run | None:
     kept = tuple(group for group in run.groups if group in groups)
-    return Run(run.form, kept, run.glue) if kept else None
+    named = tuple(word for group, word in zip(run.groups, run.prepositions) if group in groups)  # noqa: B905 - or none
+    return Run(run.form, kept, run.glue, named) if kept else None
 
 
 def _promote(sentence: Sentence, runs: list[Run], lead: Run | None) -> tuple[list[Run], Run | None]:
@@ -96,34 +198,20 @@ def _promote(sentence: Sentence, runs: list[Run], lead: Run | None) -> tuple[lis
     return runs, lead
 
 
-def _sentence(sentence: Sentence, person: Person, told: Told, *, they: bool) -> str:
-    plural = they and sentence.subject == "he"
-    lead = f"{_run(sentence.lead, told, plural)}{sentence.lead_glue}" if sentence.lead else ""
-    text = f"{sentence.opening}{lead}{_subject(sentence.subject, person)}"
-    for run in sentence.runs:
-        text += run.glue + _run(run, told, plural)
-    return text
-
-
-def _subject(subject: Subject, person: Person) -> str:
-    if subject == "he":
-        return person.pronoun
-    if subject == "his":
-        return _POSSESSIVE[person.pronoun]
-    if subject == "the":
-        return f"the {person.noun}"
-    noun = f"{person.adjectives} {person.noun}" if person.adjectives else person.noun
-    return f"{article(noun)} {noun}" if subject == "a" else f"the {noun}"
-
-
-def _run(run: Run, told: Told, plural: bool) -> str:
-    form = run.form
-    if form == "with":
-        return _prepositional(run.groups, told)
-    if len(run.groups) == 1:
-        clusters = told[run.groups[0]]
+def _filled(blank: _Blank, said: Sequence[Said], they: bool) -> str:
+    if len(blank.places) > 1:
+        text = _run(blank, [said[place] for place in blank.places], they and blank.agrees)
     else:
-        clusters = _merged(cluster for group in run.groups for cluster in told[group])
+        one, key = said[blank.places[0]], blank.keys[they and blank.agrees]
+        text = one.texts.get(key) or one.texts.setdefault(key, _run(blank, [one], they and blank.agrees))
+    return _capital(text) if blank.capital else text
+
+
+def _run(blank: _Blank, said: Sequence[Said], plural: bool) -> str:
+    form = blank.form
+    if form == "with":
+        return _prepositional(blank.prepositions, said)
+    clusters = said[0].clusters if len(said) == 1 else _merged([cluster for one in said for cluster in one.clusters])
     if form == "ing":
         return _participial(clusters)
     if form == "np":
@@ -172,15 +260,15 @@ def _joined(cluster: Cluster) -> str:
     return f"{cluster.verb.joined} {listed(cluster.nouns)}".lstrip()
 
 
-def _prepositional(groups: Sequence[str], told: Told) -> str:
+def _prepositional(prepositions: Sequence[str], said: Sequence[Said]) -> str:
     pieces: list[tuple[str, list[str]]] = []
-    for group in groups:
-        if group not in PREPOSITION:
-            pieces.append((_participial(told[group]), []))
+    for preposition, one in zip(prepositions, said, strict=True):
+        if not preposition:
+            pieces.append((_participial(one.clusters), []))
             continue
-        nouns = [noun for cluster in told[group] for noun in cluster.nouns]
-        if pieces and pieces[-1][0] == PREPOSITION[group]:
+        nouns = [noun for cluster in one.clusters for noun in cluster.nouns]
+        if pieces and pieces[-1][0] == preposition:
             pieces[-1][1].extend(nouns)
         else:
-            pieces.append((PREPOSITION[group], nouns))
-    return " ".join([f"{word} {listed(nouns)}".rstrip() for word, nouns in pieces])
+            pieces.append((preposition, nouns))
+    return " ".join([f"{word} {listed(nouns)}" if nouns else word for word, nouns in pieces])

@@ -1,19 +1,28 @@
 """What a configuration stands for: the files that it names, checked against it."""
 
 from stages.caption.bank import load_bank
-from stages.caption.combine import styled_templates
+from stages.caption.calibration import load_temperatures
+from stages.caption.combine import templates_of
 from stages.caption.config import CaptionConfig
-from stages.caption.conquer import check_temperatures
+from stages.caption.evidence import check_evidence
 from stages.caption.grammar import load_grammar
+from stages.caption.prior import reference_digest
+from stages.caption.readings import check_thresholds
 
 
-def variant_digests(config: CaptionConfig) -> dict[str, str]:
-    """Digests of the bank and the grammar, by which finished work is known to be of the same configuration.
+def variant_digests(config: CaptionConfig) -> dict[str, object]:
+    """Contents of the files that a configuration names, by which finished work is known to be of the same one.
 
     Raises:
         BankError: One of the files does not exist, is not valid, or lacks what the configuration asks of it.
     """
     bank = load_bank(config.bank)
-    check_temperatures(bank, config)
-    styled_templates(config.grammar, config.styles, config.templates)
-    return {"bank": bank.digest, "grammar": load_grammar(config.grammar).digest}
+    check_thresholds(bank, config)
+    check_evidence(bank, config)
+    templates_of(bank, config)
+    return {
+        "bank": bank.digest,
+        "grammar": load_grammar(config.grammar or bank.grammar).digest,
+        "calibration": load_temperatures(config, bank),
+        "reference": reference_digest(config),
+    }

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,12 @@ from stages.caption.words import Number, with_article
 
 SLOTS = 256
 
+_KEPT = 2**16
+
 Codes = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def crop_hashes(crop_ids: Sequence[str], seed: int, per_crop: int) -> Hashes:
@@ -58,10 +63,15 @@ def spread(weights: Sequence[float]) -> Codes:
     return table.astype(np.int64)
 
 
-def _pick(table: Sequence[str], codes: Codes) -> list[str | None]:
-    """Entries of a table; code -1 gives None."""
-    entries = [*table, None]
-    return [entries[code] for code in codes.tolist()]
+class Kept(dict[K, V]):
+    """What was put together, as most of it comes again; emptied when it holds too much."""
+
+    def keep(self, key: K, value: V) -> V:
+        """Take in one entry and give it back."""
+        if len(self) >= _KEPT:
+            self.clear()
+        self[key] = value
+        return value
 
 
 class VerbTable:
@@ -69,40 +79,61 @@ class VerbTable:
 
     def __init__(self, name: str, ways: Sequence[Verb]) -> None:
         self._name = name
-        self._forms = [VerbForms(way.plain, way.third, way.joined, way.progressive) for way in ways]
+        self.forms = [VerbForms(way.plain, way.third, way.joined, way.progressive) for way in ways]
         self._spread = spread([way.weight for way in ways])
 
-    def column(self, hashes: Hashes) -> list[VerbForms]:
+    def codes(self, hashes: Hashes) -> Codes:
         """The way that each caption says it."""
-        return [self._forms[way] for way in self._spread[slots(hashes, f"verb {self._name}")].tolist()]
+        return self._spread[slots(hashes, f"verb {self._name}")]
+
+
+class Wording(NamedTuple):
+    """Words for a value, with their article where they are the object of a verb; that verb's name."""
+
+    text: str
+    verb: str | None
 
 
 class WordTable:
-    """The wordings of a simple attribute, with their articles where it is the object of a verb."""
+    """The wordings of a simple attribute.
 
-    def __init__(self, name: str, phrases: Sequence[Phrase], *, as_object: bool) -> None:
+    Args:
+        name: Name of the attribute.
+        phrases: Its values.
+        verb: Verb of which they are objects, unless a phrase names another; None for none.
+    """
+
+    def __init__(self, name: str, phrases: Sequence[Phrase], verb: str | None) -> None:
         self._name = name
-        self._texts: list[str] = []
+        self._wordings: list[Wording] = []
         spreads = []
         for phrase in phrases:
-            options = _options(phrase, as_object=as_object)
-            spreads.append(spread([weight for _, weight in options]) + len(self._texts))
-            self._texts += [text for text, _ in options]
+            options = _options(phrase, phrase.verb or verb)
+            spreads.append(spread([weight for _, weight in options]) + len(self._wordings) + 1)
+            self._wordings += [wording for wording, _ in options]
         self._spread = np.stack(spreads)
 
-    def column(self, told: Codes, hashes: Hashes) -> list[str | None]:
-        """Words for each caption; told holds the index of the value, -1 where it is not told."""
-        codes = self._spread[told, slots(hashes, self._name)]
-        return _pick(self._texts, np.where(told < 0, -1, codes))
+    def codes(self, told: Sequence[Codes], hashes: Hashes) -> Codes:
+        """A number for the words of each caption, 0 for none.
+
+        Args:
+            told: One array, int64 [N]: the index of the value, -1 where it is not told.
+            hashes: uint64 [N].
+        """
+        (values,) = told
+        return np.where(values < 0, 0, self._spread[values, slots(hashes, self._name)])
+
+    def wording(self, code: int) -> Wording:
+        """The words of a number from 1."""
+        return self._wordings[code - 1]
 
 
-def _options(phrase: Phrase, *, as_object: bool) -> list[tuple[str, float]]:
-    if not as_object:
-        return [(text, weight) for text, _, weight in phrase.wordings]
-    options: list[tuple[str, float]] = []
+def _options(phrase: Phrase, verb: str | None) -> list[tuple[Wording, float]]:
+    options: list[tuple[Wording, float]] = []
     for text, number, weight in phrase.wordings:
-        nouns = [_noun_phrase(text, number, pair=pair) for pair in ((False, True) if number == "plural" else (False,))]
-        options += [(noun, weight / len(nouns)) for noun in nouns]
+        pairs = (False, True) if verb and number == "plural" else (False,)
+        nouns = [_noun_phrase(text, number, pair=pair) if verb else text for pair in pairs]
+        options += [(Wording(noun, verb), weight / len(nouns)) for noun in nouns]
     return options
 
 
@@ -111,51 +142,60 @@ def _noun_phrase(text: str, number: Number, *, pair: bool) -> str:
 
 
 class ComposedTable:
-    """The wordings of a composed attribute: those of its factors, put together and remembered."""
+    """The wordings of a composed attribute: those of its factors and modifiers, put together when they are met.
+
+    Args:
+        block: The attribute.
+        facets: Its factors, then its modifiers.
+    """
 
     def __init__(self, block: Attribute, facets: Sequence[Facet]) -> None:
         self._block = block
         self._facets = facets
+        self._blanks = [facet.factor or facet.name for facet in facets]
+        self._head = self._blanks.index(str(block.head))
         self._wordings: list[list[tuple[Phrase, str, Number]]] = []
         self._spreads: list[Codes] = []
         for facet in facets:
             wordings: list[tuple[Phrase, str, Number]] = []
             spreads = []
             for phrase in facet.phrases:
-                spreads.append(spread([weight for _, _, weight in phrase.wordings]) + len(wordings))
+                spreads.append(spread([weight for _, _, weight in phrase.wordings]) + len(wordings) + 1)
                 wordings += [(phrase, text, number) for text, number, _ in phrase.wordings]
             self._wordings.append(wordings)
             self._spreads.append(np.stack(spreads))
-        self._known: dict[tuple[int, ...], str | None] = {}
+        self._known = Kept[int, Wording]()
+        self._speaks = [np.array([False, *(bool(text) for _, text, _ in wordings)]) for wordings in self._wordings]
 
-    def column(self, told: Sequence[Codes], hashes: Hashes) -> list[str | None]:
-        """Noun phrase for each caption, None where nothing is told; told as in WordTable, one array per factor."""
-        codes = [
-            np.where(values < 0, -1, table[values, slots(hashes, facet.name)]).tolist()
+    def codes(self, told: Sequence[Codes], hashes: Hashes) -> Codes:
+        """As in WordTable, with one array for each factor and modifier."""
+        parts = [
+            np.where(values < 0, 0, table[values, slots(hashes, facet.name)])
             for facet, values, table in zip(self._facets, told, self._spreads, strict=True)
         ]
-        pairs = (slots(hashes, f"pair {self._block.name}") & 1).tolist()
-        return [self._noun(key) for key in zip(*codes, pairs, strict=True)]
+        code = (slots(hashes, f"pair {self._block.name}") & 1) + 1
+        for part, wordings in zip(parts, self._wordings, strict=True):
+            code = code * (len(wordings) + 1) + part
+        known = parts[self._head] > 0
+        if self._block.generic:
+            known |= np.any([speaks[part] for speaks, part in zip(self._speaks, parts, strict=True)], axis=0)
+        return np.where(known, code, 0)
 
-    def _noun(self, key: tuple[int, ...]) -> str | None:
-        if key not in self._known:
-            self._known[key] = self._compose(key[:-1], pair=bool(key[-1]))
-        return self._known[key]
+    def wording(self, code: int) -> Wording:
+        """The words of a number that ``codes`` gave."""
+        return self._known.get(code) or self._known.keep(code, self._put_together(code))
 
-    def _compose(self, codes: tuple[int, ...], *, pair: bool) -> str | None:
-        chosen = {
-            str(facet.factor): wordings[code]
-            for facet, wordings, code in zip(self._facets, self._wordings, codes, strict=True)
-            if code >= 0
-        }
-        head, generic = str(self._block.head), self._block.generic
-        if chosen and head not in chosen and generic:
-            chosen[head] = (generic, generic.text, generic.number)
+    def _put_together(self, code: int) -> Wording:
+        chosen: dict[str, tuple[Phrase, str, Number]] = {}
+        for blank, wordings in zip(self._blanks[::-1], self._wordings[::-1], strict=True):
+            code, part = divmod(code, len(wordings) + 1)
+            if part:
+                chosen[blank] = wordings[part - 1]
+        head = str(self._block.head)
         if head not in chosen:
-            return None
-        said = {text for factor, (_, text, _) in chosen.items() if factor != head}
-        if chosen[head][0] is generic and not any(said):
-            return None
-        phrases = {factor: phrase for factor, (phrase, _, _) in chosen.items()}
-        text = compose(self._block, phrases, {factor: text for factor, (_, text, _) in chosen.items()})
-        return _noun_phrase(text, chosen[head][2], pair=pair)
+            assert self._block.generic is not None
+            chosen[head] = (self._block.generic, self._block.generic.text, self._block.generic.number)
+        phrases = {blank: chosen[blank][0] for blank in self._blanks if blank in chosen}
+        text = compose(self._block, phrases, {blank: text for blank, (_, text, _) in chosen.items()})
+        noun = _noun_phrase(text, chosen[head][2], pair=code == 2)
+        return Wording(noun, chosen[head][0].verb or self._block.verb)

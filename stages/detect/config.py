@@ -157,6 +157,9 @@ class CropConfig(Config):
 
     jpeg_quality: int = Field(default=95, ge=1, le=100)
     """Quality of the JPEG."""
+    every_frames: int | None = Field(default=None, ge=1)
+    """Cut crops only from frames whose index is a multiple of this; the others serve tracking. Null = from every frame
+    that is looked at."""
     margin: float = Field(default=0.0, ge=0, le=1)
     """Border around the box, as a share of its width and height on each side; cut off at the frame's edge."""
 
@@ -168,6 +171,11 @@ class DetectConfig(Config):
         {"model_sha256", "batch_size", "device", "threads", "actors", "units_per_file", "limits"}
     )
 
+    source: Literal["detector", "imported"] = "detector"
+    """Where boxes come from: the model below, or the published lists that 'reidforge import' has read (docs/import.md).
+    With imported, the boxes decide which frames are looked at, and nothing that concerns the model has an effect."""
+    reference: str = Field(default="auto", pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$")
+    """Frame size that imported boxes refer to, such as 1280x720; auto = found for each video by its boxes."""
     model: str = "models/yolo26n.pt"
     """Detection model that ultralytics loads: a file, or a name such as yolo26m.pt that it fetches where it may."""
     model_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
@@ -204,3 +212,13 @@ class DetectConfig(Config):
     """Actors; null = one per GPU, or as many as the CPUs allow."""
     units_per_file: int = Field(default=64, ge=1)
     """Chunks whose rows share a file."""
+
+    @model_validator(mode="after")
+    def _crops_of_sampled_frames(self) -> Self:
+        every, sampled = self.crop.every_frames, self.sampling.every_frames
+        if every is not None and (sampled is None or every % sampled):
+            raise ValueError(
+                f"crop.every_frames {every} must be a multiple of sampling.every_frames, which is {sampled}: crops are "
+                "cut from frames that are looked at"
+            )
+        return self

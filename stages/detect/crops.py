@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.detect.config import CropConfig
+from stages.detect.phash import perceptual_hash
 
 Image = npt.NDArray[np.uint8]
 Window = tuple[int, int, int, int]
@@ -20,11 +21,13 @@ class Crop:
         jpeg: JPEG bytes.
         width: Pixels.
         height: Pixels.
+        phash: Perceptual hash of the crop as it is encoded, 64 bits.
     """
 
     jpeg: bytes
     width: int
     height: int
+    phash: int
 
 
 def cut_crop(image: Image, box: npt.NDArray[np.float32], config: CropConfig) -> Crop | None:
@@ -45,7 +48,8 @@ def cut_crop(image: Image, box: npt.NDArray[np.float32], config: CropConfig) -> 
         return None
     _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
     height, width, _ = pixels.shape
-    return Crop(jpeg.tobytes(), width, height)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    return Crop(jpeg.tobytes(), width, height, perceptual_hash(grey))
 
 
 def crop_window(image: Image, box: npt.NDArray[np.float32], margin: float) -> Window:

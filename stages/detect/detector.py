@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from stages.detect.config import DetectConfig
 from stages.detect.crops import Image
+from stages.detect.objects import object_classes
 from stages.detect.weights import find_weights
 from stages.devices import pick_device, pick_dtype, set_threads
 
@@ -16,6 +17,9 @@ Boxes = npt.NDArray[np.float32]
 
 _PERSON = 0  # COCO's first class
 _GPU_BATCH = 16
+
+# Room for things among the boxes of a frame, beside the persons that the recipe allows.
+_MOST_OBJECTS = 100
 
 
 class PersonDetector:
@@ -40,6 +44,7 @@ class PersonDetector:
         self._dtype = pick_dtype(fast, self._device)
         self._batch = config.batch_size or (1 if self._device == "cpu" else _GPU_BATCH)
         self._model = load_model(str(path), config.model)
+        self._objects = object_classes(self._model.names)
         self._predict([np.zeros((64, 64, 3), np.uint8)])
         # Ultralytics sets the threads when it sets up its predictor, so ours are set after the first prediction.
         set_threads(config.threads)
@@ -54,13 +59,34 @@ class PersonDetector:
             For each image float32 [n, 5]: x1, y1, x2, y2 in its pixels, inside the image, and the confidence; by
             falling confidence.
         """
-        boxes: dict[int, Boxes] = {}
+        return [persons for persons, _ in self.look(images)]
+
+    def look(self, images: Sequence[Image]) -> list[tuple[Boxes, Boxes | None]]:
+        """Find persons, and the things of ``stages.detect.objects.LABELS``.
+
+        Args:
+            images: As for a call.
+
+        Returns:
+            For each image the persons as a call gives them, and the things: float32 [m, 6] with the position among
+            the labels as the last number. None in place of the things where the model knows none of them.
+        """
+        boxes: dict[int, tuple[Boxes, Boxes | None]] = {}
         for batch in self._batches(images):
             pictures = [images[position] for position in batch]
             filling = [np.zeros_like(pictures[0])] * (self._batch - len(batch))
             found = self._predict(pictures + filling)
-            boxes |= {position: _person_boxes(result) for position, result in zip(batch, found, strict=False)}
+            boxes |= {position: self._sort_out(result) for position, result in zip(batch, found, strict=False)}
         return [boxes[position] for position in range(len(images))]
+
+    def _sort_out(self, result: Any) -> tuple[Boxes, Boxes | None]:
+        boxes = _boxes(result)
+        persons = np.ascontiguousarray(boxes[boxes[:, 5] == _PERSON][: self._config.max_persons, :5])
+        if not self._objects:
+            return persons, None
+        things = boxes[np.isin(boxes[:, 5], list(self._objects))]
+        things[:, 5] = [self._objects[int(number)] for number in things[:, 5]]
+        return persons, things
 
     def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
         """Positions of images of the same shape, at most a batch of them: ultralytics pads a mixed batch otherwise."""
@@ -80,8 +106,8 @@ class PersonDetector:
                 images,
                 imgsz=config.image_size,
                 conf=config.confidence_floor,
-                classes=[_PERSON],
-                max_det=config.max_persons,
+                classes=[_PERSON, *self._objects],
+                max_det=config.max_persons + (_MOST_OBJECTS if self._objects else 0),
                 device=self._device,
                 verbose=False,
             )
@@ -104,9 +130,13 @@ def load_model(path: str, name: str, key: str = "detect.model") -> Any:
     return model
 
 
-def _person_boxes(result: Any) -> Boxes:
-    """Boxes of one image, inside it, by falling confidence; ties by place, so that the order is always the same."""
-    boxes: Boxes = result.boxes.data[:, :5].float().cpu().numpy().astype(np.float32)
+def _boxes(result: Any) -> Boxes:
+    """Boxes of one image, inside it, by falling confidence; ties by place, so that the order is always the same.
+
+    Returns:
+        float32 [n, 6], the last number the class.
+    """
+    boxes: Boxes = result.boxes.data[:, :6].float().cpu().numpy().astype(np.float32)
     height, width = result.orig_shape
     boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, width)
     boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, height)

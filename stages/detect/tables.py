@@ -11,6 +11,7 @@ import schemas.tables
 from stages.detect.config import DetectConfig
 from stages.detect.crops import Image, crop_id, crop_window, cut_crop
 from stages.detect.faces import blur_heads, find_heads
+from stages.detect.objects import objects_near
 from stages.detect.quality import measure_frame
 from stages.detect.rules import failed_rules
 
@@ -27,6 +28,7 @@ def detect_chunk(
     unit_id: str,
     config: DetectConfig,
     keypoints: Sequence[Keypoints] | None = None,
+    things: Sequence[Boxes | None] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Judge the detections of a chunk, and cut out those that pass.
 
@@ -38,6 +40,8 @@ def detect_chunk(
         config: Rules and crops.
         keypoints: Of each frame's detections, float32 [n, 17, 3] as ``SecondPass`` gives them; None where none were
             looked for.
+        things: Other things in each of the frames, float32 [m, 6] as ``PersonDetector.look`` gives them; None, for
+            one frame or for all, where they were not looked for.
 
     Returns:
         ``detections``, one row for each, kept or not; and ``crops``, one row for each that was kept. Both by frame,
@@ -45,15 +49,22 @@ def detect_chunk(
     """
     detections: list[Row] = []
     crops: list[Row] = []
-    points_of: Sequence[Keypoints | None] = [None] * len(frames) if keypoints is None else keypoints
-    looked = zip(frames, boxes, points_of, strict=True)
-    for (index, pts_s, image), found, points in sorted(looked, key=lambda frame: frame[0][0]):
+    nothing: Sequence[None] = [None] * len(frames)
+    looked = zip(frames, boxes, keypoints or nothing, things or nothing, strict=True)
+    for (index, pts_s, image), found, points, seen in sorted(looked, key=lambda frame: frame[0][0]):
         shared = _shared(index, pts_s, image) | {"video_id": video_id, "unit_id": unit_id}
-        for row, crop in _judge(image, found, points, config, f"{video_id}/{index}"):
+        passed_over = ["between_crops"] if index % (config.crop.every_frames or 1) else []
+        judged = _judge(image, found, points, config, f"{video_id}/{index}", passed_over)
+        for (row, crop), box in zip(judged, found, strict=True):
             detections.append(shared | row)
             if crop is not None:
-                crops.append(shared | row | crop | {"crop_id": crop_id(row["detection_id"])})
+                own = {"crop_id": crop_id(row["detection_id"]), "objects": _near(box, seen)}
+                crops.append(shared | row | crop | own)
     return _table(detections, schemas.tables.DETECTIONS), _table(crops, schemas.tables.CROPS)
+
+
+def _near(person: Boxes, things: Boxes | None) -> list[Row] | None:
+    return None if things is None else objects_near(person, things)
 
 
 def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
@@ -66,14 +77,29 @@ def _shared(index: int, pts_s: float, image: Image) -> Row:
 
 
 def _judge(
-    image: Image, boxes: Boxes, keypoints: Keypoints | None, config: DetectConfig, frame_id: str
+    image: Image,
+    boxes: Boxes,
+    keypoints: Keypoints | None,
+    config: DetectConfig,
+    frame_id: str,
+    passed_over: list[str],
 ) -> Iterator[tuple[Row, Row | None]]:
-    """Each detection of a frame with the rules that it fails, and what its crop's row has if it fails none."""
+    """Each detection of a frame with the rules that it fails; and of one that fails none, what its crop's row has.
+
+    Args:
+        image: The frame.
+        boxes: Its detections.
+        keypoints: Theirs; None where none were looked for.
+        config: Rules and crops.
+        frame_id: What the ids of its detections begin with.
+        passed_over: Why no crop is cut from this frame; empty where some are.
+    """
     # Measured before heads are blurred: quality is the camera's work.
     quality = measure_frame(image, boxes, config.crop.margin)
     heads = find_heads(boxes, keypoints) if config.faces == "blur" else []
     shown = blur_heads(image, heads) if heads else image
-    for n, (box, reasons) in enumerate(zip(boxes, failed_rules(boxes, config.rules, quality, keypoints), strict=True)):
+    for n, (box, failed) in enumerate(zip(boxes, failed_rules(boxes, config.rules, quality, keypoints), strict=True)):
+        reasons = failed or list(passed_over)
         crop = None if reasons else cut_crop(shown, box, config.crop)
         if not reasons and crop is None:
             reasons.append("no_pixels")

@@ -8,7 +8,7 @@ from pydantic import Field
 from stages.config import Config
 from stages.devices import Device, Precision
 
-Region = Literal["whole", "head", "upper", "lower"]
+Region = Literal["whole", "head", "upper", "lower", "feet"]
 
 EMBEDDED = "models/reidforge-clip-s"
 
@@ -24,6 +24,8 @@ class EmbedConfig(Config):
     """open_clip tag of weights to fetch, or a local file. A folder given as model brings its own: then null."""
     regions: tuple[Region, ...] = ("whole",)
     """Parts of the crop to embed; whole is the paper's, the others are read for single attributes."""
+    evidence: bool = True
+    """Also name the colours of the clothes from their pixels, as evidence beside CLIP."""
     batch_size: int = Field(default=256, ge=1)
     """Images in one forward pass."""
     precision: Precision = "auto"

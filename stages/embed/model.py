@@ -1,19 +1,17 @@
 """CLIP through open_clip: image features of crops, text features of prompts."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.devices import pick_device, pick_dtype, set_threads
+from stages.embed.ahead import ahead
 from stages.embed.config import EMBEDDED, EmbedConfig
 from stages.resources import locate
-
-if TYPE_CHECKING:
-    import torch
 
 Images = Sequence[npt.NDArray[np.uint8]]
 Features = npt.NDArray[np.float32]
@@ -73,8 +71,11 @@ class ClipModel:
         Returns:
             float32 [N, D], rows of unit L2 norm.
         """
-        batches = (images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size))
-        return np.concatenate([self._encode_batch(batch) for batch in batches])
+        batches = [images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size)]
+        # The next batch is sized while the model works on this one: both leave Python's lock alone.
+        with ThreadPoolExecutor(1) as beside:
+            sized = ahead(batches, self._sized, beside)
+            return np.concatenate([self._encode_batch(batch) for batch in sized])
 
     def encode_texts(self, texts: Sequence[str]) -> Features:
         """Text features of prompts: float32 [N, D], rows of unit L2 norm."""
@@ -89,23 +90,23 @@ class ClipModel:
                 parts.append(self.model.encode_text(tokens, normalize=True).float().cpu().numpy())
         return np.concatenate(parts)
 
-    def _encode_batch(self, images: Images) -> Features:
+    def _encode_batch(self, sized: npt.NDArray[np.uint8]) -> Features:
         import torch
 
         with torch.inference_mode():
-            pixels = self._to_tensor(images)
-            return np.asarray(self.model.encode_image(pixels, normalize=True).float().cpu().numpy())
+            pixels = torch.from_numpy(sized).to(self.device).permute(0, 3, 1, 2).to(self.dtype)
+            mean, std = (pixels.new_tensor(self.preprocess[key])[:, None, None] * 255 for key in ("mean", "std"))
+            features = self.model.encode_image(pixels.sub_(mean).div_(std), normalize=True)
+            return np.asarray(features.float().cpu().numpy())
 
-    def _to_tensor(self, images: Images) -> "torch.Tensor":
+    def _sized(self, images: Images) -> npt.NDArray[np.uint8]:
         import cv2
-        import torch
 
         height, width = self.image_size
-        sized = [cv2.resize(image, (width, height), interpolation=_interpolation(image, height)) for image in images]
-        stacked = np.stack(sized)
-        pixels = torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2).to(self.dtype).div_(255)
-        mean, std = (pixels.new_tensor(self.preprocess[key])[:, None, None] for key in ("mean", "std"))
-        return (pixels - mean) / std
+        sized = np.empty((len(images), height, width, 3), np.uint8)
+        for image, target in zip(images, sized, strict=True):
+            cv2.resize(image, (width, height), dst=target, interpolation=_interpolation(image, height))
+        return sized
 
 
 def _interpolation(image: npt.NDArray[np.uint8], height: int) -> int:

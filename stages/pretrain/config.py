@@ -56,6 +56,8 @@ class PretrainConfig(Config):
     """Architecture as open_clip names it, an open_clip configuration (JSON), or a folder with open_clip_config.json."""
     init: str | None = None
     """Weights to start from, a file or a model folder; null starts from random numbers."""
+    lock_image: bool = False
+    """Leave the image tower as ``init`` brings it and train the text tower alone to it (LiT, Zhai et al. 2022)."""
     image_size: tuple[int, int] | None = None
     """Height and width of the input, in place of the model's own; UniPT trains at 384 x 128."""
     bidirectional: bool = True
@@ -121,4 +123,10 @@ class PretrainConfig(Config):
     def _whole_batches(self) -> "PretrainConfig":
         if self.batch_size % self.workers:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of workers {self.workers}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_lock(self) -> "PretrainConfig":
+        if self.lock_image and self.init is None:
+            raise ValueError("lock_image keeps the image tower of init, and init is null; name weights to start from")
         return self

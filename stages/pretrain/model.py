@@ -57,6 +57,9 @@ class TwoTowers(nn.Module):
         self.spec = read_spec(config)
         self.clip = _build(self.spec, config)
         self.clip.logit_scale.requires_grad_(config.temperature.learnable)
+        self.locked = config.lock_image
+        if self.locked:
+            self.clip.visual.requires_grad_(False)
         embedding = self._tower.token_embedding
         self.head = MlmHead(embedding.embedding_dim, embedding.num_embeddings) if config.mlm.weight else None
 
@@ -68,6 +71,13 @@ class TwoTowers(nn.Module):
     def vocabulary(self) -> int:
         """Number of token ids."""
         return int(self._tower.token_embedding.num_embeddings)
+
+    def train(self, mode: bool = True) -> "TwoTowers":
+        """As of any module, but a locked image tower keeps its running statistics too."""
+        super().train(mode)
+        if self.locked:
+            self.clip.visual.eval()
+        return self
 
     def inputs(self) -> Inputs:
         """Input size, normalisation and tokeniser of the model."""

@@ -1,7 +1,7 @@
 """Splits of a corpus of one video: each a stretch of its time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,8 @@ class ByTime:
     """``s`` as a rule, ``frames`` where the video's clock stands still."""
     statement: str
     """How the corpus was split, for a person to read."""
+    split_of_track: Mapping[str, str] = field(default_factory=dict)
+    """Split of the tracklets that would stand on both sides of a border, or in its guard."""
 
     def __call__(self, video_id: pa.Array, pts_s: Numbers, frame_index: Numbers) -> pa.Array:
         """Split of every crop; null in the guard before a border. Arguments as ``plan_splits`` takes them."""

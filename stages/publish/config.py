@@ -29,6 +29,11 @@ class PublishConfig(Config):
     """Leave out crops without a caption."""
     keep_duplicates: bool = False
     """Take in crops that another crop stands for (crops.duplicate_of)."""
+    keep_static: bool = False
+    """Take in crops of persons that never move, such as posters (crops.static)."""
+    min_track_frames: int | None = Field(default=None, ge=1)
+    """Take in only crops of tracklets that were seen in so many frames (tracks.track_frames); null = any, and crops of
+    no tracklet."""
     licences: tuple[str, ...] | None = None
     """Licences to accept, as videos.license states them; null = any, and those that state none."""
 

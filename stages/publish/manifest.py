@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from schemas.tables import MANIFEST
 from stages.publish.config import PublishConfig
+from stages.publish.marks import mark
 from stages.publish.selection import look_up, reasons, require_unique, splits_of
 from stages.publish.splits import SplitPlan
 
@@ -26,7 +27,7 @@ def manifest_table(
     """Build the manifest of some crops: all of a corpus, or those of one file after another.
 
     Args:
-        crops: Rows of ``schemas.tables.CROPS``.
+        crops: Rows of ``schemas.tables.CROPS``, with the marks that there are (``stages.publish.marks.marked``).
         captions: The variant's rows of ``schemas.tables.CAPTIONS``; those of other crops are passed over.
         videos: Rows of ``schemas.tables.VIDEOS``.
         split_of: The plan of the whole variant, from ``plan_manifest``.
@@ -54,6 +55,7 @@ def manifest_table(
         **{name: chosen[name] for name in MANIFEST.names if name in chosen.column_names},
         "unit_id": pa.repeat(unit_id, len(chosen)),
         "split": split.take(rows),
+        "track_id": mark(chosen, "track_id"),
         **_captions(chosen, captions),
         **{name: look_up(videos, "video_id", chosen["video_id"], name) for name in ("source_url", "license", "query")},
         "detect_fingerprint": _fingerprint(chosen["unit_id"], fingerprints["detect"]),

@@ -7,9 +7,11 @@ import pyarrow.compute as pc
 
 from stages.errors import UnitError
 from stages.publish.config import PublishConfig
+from stages.publish.marks import mark
 from stages.publish.splits import SplitPlan, plan_splits
+from stages.publish.tracks import keep_tracks_whole, with_tracks_whole
 
-CROP_COLUMNS = ("crop_id", "detection_id", "video_id", "frame_index", "pts_s", "sharpness", "duplicate_of")
+CROP_COLUMNS = ("crop_id", "detection_id", "video_id", "frame_index", "pts_s", "sharpness")
 """Columns of crops that planning reads; the bytes are not among them."""
 
 
@@ -17,7 +19,7 @@ def plan_manifest(crops: pa.Table, captions: pa.Table, videos: pa.Table, config:
     """Plan the splits of a variant over all of its crops.
 
     Args:
-        crops: Every crop of the corpus, at least ``CROP_COLUMNS``.
+        crops: Every crop of the corpus, at least ``CROP_COLUMNS``, with the marks that there are (``marked``).
         captions: The variant's captions, at least crop_id and captions.
         videos: Every video, at least video_id and license.
         config: Selection and splits.
@@ -27,22 +29,24 @@ def plan_manifest(crops: pa.Table, captions: pa.Table, videos: pa.Table, config:
     """
     require_unique(crops)
     taken = crops.filter(pc.is_null(reasons(crops, captions, videos, config)))
-    return plan_splits(
-        taken["video_id"].combine_chunks(), taken["pts_s"].to_numpy(), taken["frame_index"].to_numpy(), config
-    )
+    columns = taken["video_id"].combine_chunks(), taken["pts_s"].to_numpy(), taken["frame_index"].to_numpy()
+    plan = plan_splits(*columns, config)
+    return keep_tracks_whole(plan, mark(taken, "track_id"), plan(*columns))
 
 
 def reasons(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: PublishConfig) -> pa.Array:
     """First reason why each crop stays out of the manifest, whatever its split.
 
     Returns:
-        Strings [N]: duplicate, sharpness, licence or caption; null for crops that go in.
+        Strings [N]: duplicate, static, track, sharpness, licence or caption; null for crops that go in.
     """
     licence = look_up(videos, "video_id", crops["video_id"], "license")
     accepted = pa.array(config.licences or (), pa.string())
     sharp = pc.fill_null(pc.greater_equal(crops["sharpness"], config.min_sharpness), config.min_sharpness == 0)
     rules = {
-        "duplicate": pc.and_(pc.is_valid(crops["duplicate_of"]), not config.keep_duplicates),
+        "duplicate": pc.and_(pc.is_valid(mark(crops, "duplicate_of")), not config.keep_duplicates),
+        "static": pc.and_(pc.fill_null(mark(crops, "static"), fill_value=False), not config.keep_static),
+        "track": pc.less(pc.fill_null(mark(crops, "track_frames"), 0), config.min_track_frames or 0),
         "sharpness": pc.invert(sharp),
         "licence": pc.and_(pc.invert(pc.is_in(licence, value_set=accepted)), config.licences is not None),
         "caption": pc.and_(pc.invert(_has_caption(crops, captions)), config.require_caption),
@@ -65,7 +69,8 @@ def left_out(
 def splits_of(crops: pa.Table, split_of: SplitPlan) -> pa.Array:
     """Split of each crop by the plan."""
     times, frames = (crops[name].to_numpy() for name in ("pts_s", "frame_index"))
-    return split_of(crops["video_id"].combine_chunks(), times, frames)
+    split = split_of(crops["video_id"].combine_chunks(), times, frames)
+    return with_tracks_whole(split_of, mark(crops, "track_id"), split)
 
 
 def require_unique(crops: pa.Table) -> None:

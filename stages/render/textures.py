@@ -51,6 +51,8 @@ PATTERN_COUNT = 6
 def pattern(kind: str, variant: int) -> Gray:
     """A pattern of cloth as the share of the second colour, 0 to 255, uint8 (SIZE, SIZE); its period is 32 pixels.
 
+    The second colour covers a third at most: a garment is called by the colour of which there is most.
+
     Args:
         kind: striped, plaid or patterned.
         variant: 0 to ``PATTERN_COUNT`` - 1.
@@ -65,12 +67,12 @@ def _bars(duty: float, offset: float = 0.0) -> NDArray[np.float32]:
 
 
 def _stripes(variant: int) -> Gray:
-    line = _bars((0.3, 0.38, 0.44, 0.25, 0.42, 0.35)[variant])
+    line = _bars((0.2, 0.3, 0.28, 0.15, 0.26, 0.24)[variant])
     return np.repeat((line * 255).astype(np.uint8)[:, None], SIZE, axis=1)
 
 
 def _plaid(variant: int) -> Gray:
-    duty = (0.4, 0.3, 0.5, 0.22, 0.36, 0.45)[variant]
+    duty = (0.24, 0.18, 0.3, 0.14, 0.2, 0.27)[variant]
     one = _bars(duty)
     share = (one[:, None] + one[None]) * 0.5
     fine = _bars(0.08, 0.45)

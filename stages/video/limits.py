@@ -16,3 +16,5 @@ class VideoLimits(Config):
     """Largest file, bytes."""
     max_frames: int = Field(default=5_000_000, gt=0)
     """Most frames."""
+    max_seconds: float = Field(default=900, gt=0)
+    """Longest time that looking through a video, or decoding a chunk of it, may take by the wall clock, seconds."""

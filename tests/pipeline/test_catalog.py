@@ -27,12 +27,15 @@ VIEWS = {
     "crops": 60,
     "detections": 66,
     "embeddings": 60,
+    "evidence": 60,
     "ledger": 15,
     "ledger_history": 15,
     "listings": 3,
-    "live": 24,
+    "live": 25,
     "manifest": 60,
     "metrics": 7,
+    "runs": 0,
+    "variants": 1,
     "videos": 3,
 }
 
@@ -95,10 +98,20 @@ def test_an_empty_corpus_has_the_same_views_with_the_same_types(corpus, opened, 
 
 
 @pytest.mark.parametrize(
-    ("view", "schema"), [("videos", tables.VIDEOS), ("crops", tables.CROPS), ("ledger", tables.LEDGER)], ids=str
+    ("view", "names"),
+    [
+        ("videos", tables.VIDEOS.names),
+        ("detections", [*tables.DETECTIONS.names, "track_id"]),
+        ("crops", [*tables.CROPS.names, "track_id", "duplicate_of", "static"]),
+        ("tracks", tables.TRACKS.names),
+        ("duplicates", tables.DUPLICATES.names),
+        ("statics", tables.STATICS.names),
+        ("ledger", tables.LEDGER.names),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_columns_are_those_of_the_schema(corpus, opened, view, schema):
-    assert [row[0] for row in opened(corpus).execute(f"DESCRIBE {view}").fetchall()] == schema.names
+def test_columns_are_those_of_the_schema(corpus, opened, view, names):
+    assert [row[0] for row in opened(corpus).execute(f"DESCRIBE {view}").fetchall()] == names
 
 
 def test_views_and_columns_are_documented(corpus, opened):
@@ -109,7 +122,8 @@ def test_views_and_columns_are_documented(corpus, opened):
     assert {view for view in VIEWS if views[view]} == set(VIEWS)
     silent = connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' AND comment IS NULL "
-        "AND table_name IN ('videos', 'listings', 'detections', 'crops', 'embeddings', 'manifest', 'metrics', 'ledger')"
+        "AND table_name IN ('videos', 'listings', 'tracks', 'duplicates', 'statics', 'detections', 'crops', "
+        "'embeddings', 'evidence', 'manifest', 'metrics', 'ledger', 'variants', 'runs')"
     ).fetchall()
     assert silent == []
 
@@ -220,7 +234,7 @@ def test_macros_answer_auditors(corpus, opened):
 def test_any_folder_name_will_do(opened, tmp_path, name):
     corpus = small_corpus(str(tmp_path / name / "c"), videos=["x:a"])
     assert count(opened(corpus), "crops") == 20
-    assert [row[0] for row in opened(corpus).execute("DESCRIBE crops").fetchall()] == tables.CROPS.names
+    assert [row[0] for row in opened(corpus).execute("DESCRIBE videos").fetchall()] == tables.VIDEOS.names
     assert ask(corpus, "SELECT count(*) AS n FROM manifest JOIN crops USING (crop_id)") == [{"n": 18}]
     catalog.write_catalog(corpus)
     with duckdb.connect(corpus.path(catalog.FILE), read_only=True) as connection:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from stages.caption import sample
 from stages.caption.bank import Bank, block_facets, load_bank
 from stages.caption.conquer import BankFeatures, encode_bank
 from stages.caption.phrases import Attribute
-from stages.caption.readings import hide
 
 DIM = 512
 
@@ -38,6 +38,11 @@ WALKER = {
 @functools.cache
 def unipt() -> Bank:
     return load_bank("unipt14")
+
+
+@functools.cache
+def street() -> Bank:
+    return load_bank("street")
 
 
 @functools.cache
@@ -77,13 +82,7 @@ def unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def random_told(count: int, *, known: float, seed: int = 0) -> npt.NDArray[np.int64]:
     """Told values of random persons, required attributes known with this probability, optional ones half as often."""
-    rng, facets = np.random.default_rng(seed), unipt().facets
-    choice = np.stack([rng.integers(0, len(facet.phrases), count) for facet in facets], axis=1)
-    share = [known if facet.block.kind == "required" else known / 2 for facet in facets]
-    none = np.array([facet.index.get("none", -1) for facet in facets])
-    used = (rng.random(choice.shape) < share) & (choice != none)
-    hide(unipt(), choice, used)
-    return np.where(used, choice, -1)
+    return sample.random_told(unipt(), count, known=known, seed=seed)
 
 
 def persons(count: int, seed: int = 0) -> list[Mapping[str, str]]:

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from schemas.tables import ATTRIBUTE
 from stages.caption.bank import SHIPPED, parse_bank
-from stages.caption.config import CaptionConfig
+from stages.caption.config import CaptionConfig, UnknownConfig
 from stages.caption.conquer import BankFeatures, encode_bank, read_attributes
 from stages.caption.problems import BankError
 from stages.caption.readings import Readings
@@ -136,7 +136,7 @@ def test_an_optional_attribute_is_told_above_nine_tenths(none: float, hat: float
     assert readings.used[0, column] == told
 
 
-@pytest.mark.parametrize("config", [FAITHFUL, CaptionConfig(required_threshold=0, margin_threshold=0)])
+@pytest.mark.parametrize("config", [FAITHFUL, CaptionConfig(unknown=UnknownConfig(probability=0, margin=0))])
 def test_a_dress_hides_the_lower_garment(bank_features: BankFeatures, config: CaptionConfig) -> None:
     crop = look({**PLAIN, "upper": "dress", "upper_pattern": "plain"})[None]
     readings = read_attributes({"whole": crop}, bank_features, config)
@@ -160,7 +160,7 @@ def test_each_attribute_is_read_from_its_region(bank_features: BankFeatures) -> 
 
 def test_temperature_and_scale_change_how_sure_not_what(bank_features: BankFeatures, crops: np.ndarray) -> None:
     plain = read_attributes({"whole": crops}, bank_features, CaptionConfig())
-    warm = read_attributes({"whole": crops}, bank_features, CaptionConfig(temperatures={"age": 4.0}))
+    warm = read_attributes({"whole": crops}, bank_features, CaptionConfig(calibration={"age": 4.0}))
     cool = read_attributes({"whole": crops}, bank_features, CaptionConfig(logit_scale=25.0))
     age = unipt().column["age"]
     assert (warm.choice[:, age] == plain.choice[:, age]).all()
@@ -173,8 +173,8 @@ def test_a_factor_without_its_head_needs_a_generic_word(bank_features: BankFeatu
     text = (SHIPPED / "unipt14.yaml").read_text().replace("    generic: {value: top, text: top}\n", "")
     features = BankFeatures(parse_bank(text), bank_features.matrices, 100.0)
     vague = unit(look({**PLAIN, "upper": "coat"}, "upper") + look(PLAIN, "upper"))[None]
-    with_word = read_attributes({"whole": vague}, bank_features, CaptionConfig(required_threshold=0.8))
-    without = read_attributes({"whole": vague}, features, CaptionConfig(required_threshold=0.8))
+    with_word = read_attributes({"whole": vague}, bank_features, CaptionConfig(unknown=UnknownConfig(probability=0.8)))
+    without = read_attributes({"whole": vague}, features, CaptionConfig(unknown=UnknownConfig(probability=0.8)))
     head, colour = unipt().column["upper"], unipt().column["upper_colour"]
     assert not with_word.used[0, head]
     assert with_word.used[0, colour]
@@ -212,7 +212,13 @@ def test_attributes_column_has_the_schema(bank_features: BankFeatures, crops: np
 
 @pytest.mark.parametrize(
     "stray",
-    [{"optional_threshold": 0.8}, {"required_threshold": 0.3}, {"margin_threshold": 0.1}, {"temperatures": {"age": 2}}],
+    [
+        {"optional_threshold": 0.8},
+        {"unknown": {"probability": 0.3}},
+        {"unknown": {"attributes": {"age": {"margin": 0.1}}}},
+        {"calibration": {"age": 2}},
+        {"prior": "corpus"},
+    ],
 )
 def test_faithful_admits_no_other_thresholds(stray: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=f"faithful: true fixes {next(iter(stray))}"):
@@ -221,4 +227,4 @@ def test_faithful_admits_no_other_thresholds(stray: dict[str, object]) -> None:
 
 def test_a_temperature_for_an_unknown_attribute_is_refused(bank_features: BankFeatures) -> None:
     with pytest.raises(BankError, match="no attribute 'shoes'"):
-        read_attributes({"whole": np.ones((1, DIM))}, bank_features, CaptionConfig(temperatures={"shoes": 1.0}))
+        read_attributes({"whole": np.ones((1, DIM))}, bank_features, CaptionConfig(calibration={"shoes": 1.0}))

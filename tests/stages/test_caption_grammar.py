@@ -9,7 +9,6 @@ from stages.caption.config import CaptionConfig
 from stages.caption.grammar import load_grammar, load_templates, make_templates, parse_grammar, parse_template
 from stages.caption.lexicon import lexicon
 from stages.caption.problems import BankError
-from stages.caption.sentences import render
 from stages.caption.truth import told_values
 from tests.stages.captioning import WALKER, unipt
 
@@ -18,9 +17,9 @@ REQUIRED = {name: WALKER[name] for name in ("age", "gender", "action", "hair", "
 
 def _forms(attributes: dict[str, str]) -> Counter[str]:
     """One person, one wording, every template."""
-    hashes = np.array([5], dtype=np.uint64)
-    person, told = next(iter(lexicon(unipt()).parts(told_values(attributes, unipt()), hashes)))
-    return Counter(render(template, person, told) for template in load_templates("english"))
+    words, hashes = lexicon(unipt()), np.array([5], dtype=np.uint64)
+    parts = next(iter(words.parts(told_values(attributes, unipt()), hashes)))
+    return Counter(words.writer.write(template, *parts) for template in load_templates("english"))
 
 
 def test_all_templates_differ_in_form() -> None:
@@ -80,7 +79,10 @@ def test_faulty_templates_are_refused(text: str, fault: str) -> None:
     [
         ("name: x\nversion: 1\nstyles: {plain: ['<what>']}", "rule <what>"),
         ("name: x\nversion: 1\nrules: {loop: ['<loop>']}\nstyles: {plain: ['<loop>']}", "rule <loop>"),
-        ("name: x\nversion: 1\nstyle: {}", "x.yaml: style: unknown key; accepted: name, version, rules, styles"),
+        (
+            "name: x\nversion: 1\nstyle: {}",
+            "x.yaml: style: unknown key; accepted: name, version, extends",
+        ),
         ("name: x\nversion: 1\nstyles: {loud: ['{a}']}", "'short', 'plain' or 'long'"),
     ],
 )

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from stages.caption.combine import write_sentences
@@ -6,6 +11,8 @@ from stages.caption.grammar import load_templates
 from stages.caption.lint import lint, words
 from stages.caption.vocabulary import vocabulary
 from tests.stages.captioning import random_told, unipt
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,10 @@ from tests.stages.captioning import random_told, unipt
         ("A man is walking and.", "clause without an end"),
         ("A man is wearing, carrying a bag.", "clause without an end"),
         ("A man wears a coat and and a hat.", "doubled word"),
+        ("A man wears a blue jeans.", "article before a plural"),
+        ("A man is dressed in coat.", "missing article"),
+        ("He push a stroller.", "plural verb"),
+        ("The fellow is walking. She has long hair.", "disagreeing words"),
         ("", "no single full stop"),
     ],
 )
@@ -69,6 +80,8 @@ def test_words_outside_the_vocabulary_are_found(word: str) -> None:
         "An elderly woman in a uniform is walking. She has long hair, wears a hat, and carries an umbrella.",
         "The child is on a bicycle. They have a one-piece dress and their bag.",
         "There is a person. The person wears a T-shirt.",
+        "A uniform-wearing man is wearing dress shoes and a pair of blue jeans.",
+        "The scene features a man. The man wears jeans.",
     ],
 )
 def test_sound_sentences_pass(text: str) -> None:
@@ -85,3 +98,10 @@ def test_captions_have_no_problem(known: float) -> None:
 
 def test_words() -> None:
     assert words("A T-shirt, khaki.") == ["a", "t-shirt", "khaki"]
+
+
+def test_the_check_of_many_captions_runs_as_a_script() -> None:
+    script = ROOT / "benchmarks" / "captions" / "lint.py"
+    command = [sys.executable, str(script), "--count", "400", "--workers", "1", "--bank", "unipt14"]
+    run = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert (run.returncode, run.stdout.split(" in ")[0]) == (0, "400 captions of bank unipt14"), run.stderr

@@ -24,7 +24,11 @@ def test_digests_follow_the_files(tmp_path: Path) -> None:
     [
         ({"bank": "nowhere.yaml"}, "caption.bank: no bank 'nowhere.yaml'; accepted: unipt14"),
         ({"grammar": "nowhere.yaml"}, "caption.grammar: no grammar 'nowhere.yaml'; accepted: english"),
-        ({"temperatures": {"shoes": 2.0}}, "caption.temperatures: no attribute 'shoes'"),
+        ({"calibration": {"shoes": 2.0}}, "caption.calibration: no attribute 'shoes'"),
+        ({"calibration": "nowhere.yaml"}, "caption.calibration: no file 'nowhere.yaml'"),
+        ({"prior": "reference", "reference": "nowhere.parquet"}, "caption.reference: no file 'nowhere.parquet'"),
+        ({"unknown": {"attributes": {"shoes": {"margin": 0.2}}}}, "caption.unknown.attributes: no attribute 'shoes'"),
+        ({"evidence": {"demand": ["gender"]}}, "caption.evidence.demand: neither pixels nor detector tell 'gender'"),
         ({"styles": ("short", "short")}, "caption.styles: short, short"),
         ({"templates": 10**6}, "caption.templates: 1000000"),
     ],

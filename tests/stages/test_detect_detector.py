@@ -57,6 +57,14 @@ def test_four_people_at_the_bus(detector: PersonDetector) -> None:
     assert (found[:, 3] > found[:, 1]).all()
 
 
+def test_looking_for_things_changes_no_person(detector: PersonDetector) -> None:
+    [(persons, things)] = detector.look([bus()])
+    assert (persons == detector([bus()])[0]).all()
+    assert persons.shape == (4, 5)
+    assert things is not None
+    assert things.shape[1] == 6
+
+
 @pytest.mark.slow
 def test_the_street_of_the_demo(frames: Frames, detector: PersonDetector) -> None:
     found = detector([image for *_, image in frames])

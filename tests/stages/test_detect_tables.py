@@ -8,6 +8,7 @@ import pytest
 import schemas.tables
 from stages.detect.config import DetectConfig
 from stages.detect.crops import crop_id
+from stages.detect.phash import perceptual_hash
 from stages.detect.tables import detect_chunk
 
 CONFIG = DetectConfig()
@@ -44,7 +45,8 @@ def test_a_crop_carries_its_frame_and_its_picture() -> None:
     [row] = crops.to_pylist()
     assert (row["frame_index"], row["pts_s"], row["frame_width"], row["frame_height"]) == (20, 2.0, 400, 300)
     assert (row["x1"], row["y1"], row["x2"], row["y2"]) == GOOD[:4]
-    assert (row["width"], row["height"], row["brightness"], row["duplicate_of"]) == (60, 180, 20, None)
+    assert (row["width"], row["height"], row["brightness"]) == (60, 180, 20)
+    assert row["phash"] == perceptual_hash(np.full((180, 60), 20, np.uint8))
     assert cv2.imdecode(np.frombuffer(row["jpeg"], np.uint8), 1).shape == (180, 60, 3)
 
 

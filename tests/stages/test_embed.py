@@ -30,7 +30,7 @@ def crops_table(jpegs: list[bytes]) -> pa.Table:
 
 def test_one_row_of_unit_norm_per_crop_and_region(model: ClipModel) -> None:
     crops = crops_table([person_jpeg("red", "blue"), person_jpeg("black", "red", width=70, height=300)])
-    table = embed_crops(crops, model, ["whole", "upper"], "u")
+    table = embed_crops(crops, model, ["whole", "upper"], "u").embeddings
     assert table["crop_id"].to_pylist() == [f"{i:016x}" for i in (0, 0, 1, 1)]
     assert table["region"].to_pylist() == ["whole", "upper"] * 2
     assert table.schema.field("embedding").type == pa.list_(pa.float16(), model.dim)
@@ -40,19 +40,19 @@ def test_one_row_of_unit_norm_per_crop_and_region(model: ClipModel) -> None:
 
 def test_a_damaged_crop_costs_its_own_row_only(model: ClipModel) -> None:
     good = person_jpeg("red", "blue")
-    table = embed_crops(crops_table([good, b"\xff\xd8 no jpeg", b"", good]), model, ["whole"], "u")
+    table = embed_crops(crops_table([good, b"\xff\xd8 no jpeg", b"", good]), model, ["whole"], "u").embeddings
     assert table["crop_id"].to_pylist() == [f"{0:016x}", f"{3:016x}"]
 
 
 def test_nothing_readable_gives_an_empty_table(model: ClipModel) -> None:
-    assert embed_crops(crops_table([b"", b"x"]), model, ["whole"], "u").num_rows == 0
-    assert embed_crops(crops_table([]), model, ["whole"], "u").num_rows == 0
+    assert embed_crops(crops_table([b"", b"x"]), model, ["whole"], "u").embeddings.num_rows == 0
+    assert embed_crops(crops_table([]), model, ["whole"], "u").embeddings.num_rows == 0
 
 
 def test_a_crop_gets_the_same_feature_in_any_company(model: ClipModel) -> None:
     jpegs = [person_jpeg("red", "blue", width=30 + i % 9) for i in range(SLICE + 3)]
-    many = embed_crops(crops_table(jpegs), model, ["whole"], "u")
-    alone = embed_crops(crops_table(jpegs).slice(SLICE, 1), model, ["whole"], "u")
+    many = embed_crops(crops_table(jpegs), model, ["whole"], "u").embeddings
+    alone = embed_crops(crops_table(jpegs).slice(SLICE, 1), model, ["whole"], "u").embeddings
     together, single = (np.array(t["embedding"].to_pylist(), np.float32) for t in (many.slice(SLICE, 1), alone))
     assert together == pytest.approx(single, abs=2e-3)
 

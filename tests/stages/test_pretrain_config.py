@@ -24,6 +24,7 @@ def test_defaults_are_those_of_unipt() -> None:
         {"temperature": {"initial": 0}},
         {"epoch": 3},
         {"equal_texts": "ignored"},
+        {"lock_image": True},
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:

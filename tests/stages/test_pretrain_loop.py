@@ -14,7 +14,8 @@ from stages.errors import UnitError
 from stages.pretrain.checkpoint import latest
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.loop import Result, schedule, train
-from tests.stages.pretrain_toys import config, row, stream_of
+from stages.pretrain.model import TwoTowers, export
+from tests.stages.pretrain_toys import architecture, config, row, stream_of
 
 ROWS = [row(number) for number in range(36)]
 
@@ -158,6 +159,18 @@ def test_captions_can_be_contrasted_column_by_column(tmp_path: Path) -> None:
     names = {entry["name"] for entry in run(settings, tmp_path / "run").metrics}
     assert "mlm" not in names
     assert "contrastive" in names
+
+
+def test_a_locked_image_tower_stays_and_the_text_tower_moves(tmp_path: Path) -> None:
+    vision = {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": [32, 16]}
+    model = architecture(tmp_path, vision_cfg=vision)
+    start = export(TwoTowers(config(tmp_path, model=model)), tmp_path / "start")
+    settings = config(tmp_path, model=model, init=str(start), lock_image=True, max_steps=3)
+    before = dict(open_clip.create_model(f"local-dir:{start}").state_dict())
+    after = weights(run(settings, tmp_path / "out"))
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved
+    assert not [name for name in moved if name.startswith("visual.")]
 
 
 def _worker(rank: int, folder: str) -> None:

@@ -7,6 +7,7 @@ from schemas.tables import CAPTIONS, CROPS, MANIFEST, VIDEOS
 from stages.errors import UnitError
 from stages.publish.config import PublishConfig
 from stages.publish.manifest import manifest_table
+from stages.publish.marks import gather_marks, marked
 from stages.publish.selection import left_out, plan_manifest
 from tests.corpora import caption_rows, crop_rows, video_row
 
@@ -34,6 +35,18 @@ def publish(crops, captions, videos, **options) -> pa.Table:
     config = PublishConfig(splits={"train": 0.5, "val": 0.5}, **options)
     plan = plan_manifest(crops, captions, videos, config)
     return manifest_table(crops, captions, videos, plan, "unit", FINGERPRINTS, config)
+
+
+def marks(duplicates=(), statics=(), tracks=()) -> pa.Table:
+    def table(schema, rows):
+        return pa.Table.from_pylist([dict(zip(schema, row, strict=True)) for row in rows], pa.schema(schema.items()))
+
+    text = pa.string()
+    return gather_marks(
+        table({"crop_id": text, "track_id": text, "track_frames": pa.int64()}, tracks),
+        table({"crop_id": text, "duplicate_of": text}, duplicates),
+        table({"crop_id": text}, [(crop,) for crop in statics]),
+    )
 
 
 def changed(table: pa.Table, row: int, **values) -> pa.Table:
@@ -111,9 +124,44 @@ def test_a_crop_whose_sharpness_was_not_measured_passes_only_without_a_limit(cro
 
 
 def test_duplicates_stay_out_unless_asked_for(crops, captions, videos):
-    marked = changed(crops, 0, duplicate_of=crops["crop_id"][1].as_py())
-    assert len(publish(marked, captions, videos)) == 7
-    assert len(publish(marked, captions, videos, keep_duplicates=True)) == 8
+    ids = crops["crop_id"].to_pylist()
+    found = marks(duplicates=[(ids[0], ids[1])])
+    assert len(publish(marked(crops, found), captions, videos)) == 7
+    assert len(publish(marked(crops, found), captions, videos, keep_duplicates=True)) == 8
+
+
+def test_static_persons_stay_out_unless_asked_for(crops, captions, videos):
+    found = marks(statics=crops["crop_id"].to_pylist()[:2])
+    assert len(publish(marked(crops, found), captions, videos)) == 6
+    assert len(publish(marked(crops, found), captions, videos, keep_static=True)) == 8
+
+
+def test_short_tracklets_stay_out_when_asked_to_and_the_others_are_named(crops, captions, videos):
+    ids = crops["crop_id"].to_pylist()
+    found = marks(tracks=[(ids[0], "x:b/t0", 240), (ids[1], "x:b/t0", 240), (ids[2], "x:b/t1", 180)])
+    assert len(publish(marked(crops, found), captions, videos)) == 8
+    table = publish(marked(crops, found), captions, videos, min_track_frames=200)
+    assert dict(zip(table["crop_id"].to_pylist(), table["track_id"].to_pylist(), strict=True)) == {
+        ids[0]: "x:b/t0",
+        ids[1]: "x:b/t0",
+    }
+
+
+def test_a_tracklet_stands_in_one_split_where_one_video_is_cut_in_time(captions, videos):
+    long = pa.Table.from_pylist(crop_rows("x:a", "d-a", range(0, 2000, 10)), CROPS)
+    texts = pa.Table.from_pylist(caption_rows(long, "c0"), CAPTIONS)
+    ids = long["crop_id"].to_pylist()
+    found = marks(tracks=[(name, f"x:a/t{position // 28}", 300) for position, name in enumerate(ids)])
+    config = PublishConfig(splits={"train": 0.8, "val": 0.2})
+    for crops, whole in ((long, False), (marked(long, found), True)):
+        plan = plan_manifest(crops, texts, videos, config)
+        table = manifest_table(
+            marked(long, found) if not whole else crops, texts, videos, plan, "u", FINGERPRINTS, config
+        )
+        pairs = set(zip(table["track_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+        assert (len(pairs) == len({track for track, _ in pairs})) == whole
+        assert ("tracklets that cross" in plan.statement) == whole
+    assert len(table) == len(long), "a whole tracklet has no crops in a guard"
 
 
 def test_crops_in_the_guard_of_a_border_are_counted(crops, captions, videos):

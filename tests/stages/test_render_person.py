@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.render import VOCABULARY, render, render_sample
+from stages.render import VOCABULARY, render, render_sample, textures
 from stages.render.attributes import COLOURS
 from stages.render.figure import Figure, draw_figure
 
@@ -156,3 +156,10 @@ def test_the_lower_garment_is_never_hidden(upper: str, lower: str) -> None:
         truth = wearing(upper=upper, lower=lower, action="standing")
         figure = draw_figure(truth, 200, np.random.default_rng((6, number)))
         assert (figure.worn("lower") > 0).sum() > 0.02 * (figure.mask > 0).sum()
+
+
+@pytest.mark.parametrize("kind", ["striped", "plaid", "patterned"])
+def test_the_colour_that_is_named_covers_most_of_a_pattern(kind: str) -> None:
+    shares = [textures.pattern(kind, variant).mean() / 255 for variant in range(textures.PATTERN_COUNT)]
+    assert min(shares) > 0.1
+    assert max(shares) <= 0.34

@@ -1,0 +1,1 @@
+"""Captions measured: against known truth, against labels, and against the clock."""

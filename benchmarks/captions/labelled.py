@@ -1,0 +1,55 @@
+"""How truly labelled people are read, where you have a labelled set: PA-100K, PETA, Market-1501, or hand labels.
+
+    python -m benchmarks.captions.labelled pa100k /data/PA-100K --model ViT-B-16-quickgelu --pretrained openai
+    python -m benchmarks.captions.labelled peta /data/PETA --limit 5000
+    python -m benchmarks.captions.labelled market1501 /data/Market-1501-v15.09.15 --split test
+    python -m benchmarks.captions.labelled street labels.json --video vtest.avi
+
+The formats are told in stages/caption/readers.py.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.captions.reading import model_options, read_side_by_side, show_readings
+from benchmarks.captions.rendered import CONFIGS
+from stages.caption.readers import READERS, LabelError, Labelled, read_street
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read, score, print; 2 when the set is not there."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("set", choices=[*READERS, "street"])
+    parser.add_argument("path", type=Path, help="folder of the set; for street, the labels")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--video", type=Path, help="for street, the video that is labelled")
+    parser.add_argument("--limit", type=int, default=2000, help="crops, drawn with a fixed seed; 0 = all")
+    model_options(parser)
+    options = parser.parse_args(arguments)
+    if options.set == "street" and options.video is None:
+        parser.error("street needs --video")
+    try:
+        crops = _drawn(options)
+        jpegs = [crop.read() for crop in crops]
+    except (LabelError, OSError) as error:
+        print(f"labelled: {error}", file=sys.stderr)
+        return 2
+    readings = read_side_by_side(jpegs, [crop.truth for crop in crops], options, CONFIGS)
+    show_readings(readings, len(crops), f"{options.set}, read by {options.model}")
+    return 0
+
+
+def _drawn(options: argparse.Namespace) -> list[Labelled]:
+    street = options.set == "street"
+    found = read_street(options.path, options.video) if street else READERS[options.set](options.path, options.split)
+    crops = list(found)
+    if not crops:
+        raise LabelError(f"{options.path}: no labelled image is there")
+    return random.Random(0).sample(crops, min(options.limit or len(crops), len(crops)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

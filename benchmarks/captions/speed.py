@@ -1,0 +1,165 @@
+"""How fast crops are embedded and captioned, as ratios to what they are made of, all in one run.
+
+    python -m benchmarks.captions.speed
+    python -m benchmarks.captions.speed --model ViT-B-16-quickgelu --pretrained openai --device cuda --precision fp16
+
+Captions: from stored embeddings (an Arrow table in memory) to the captions table, on one core, and the parts of it.
+Embed: from a table of JPEGs to the embeddings table, decoding and resizing included, against open_clip's bare
+``encode_image`` of the same model, batch size, precision and threads over pixels that are ready; the two take turns.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+# One core is what is measured; BLAS and OpenCV must be told before they load.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import schemas.tables
+from benchmarks.captions.reading import about, embed_config, model_options
+from stages.caption.bank import load_bank
+from stages.caption.captions import caption_embeddings, caption_table, features_by_region
+from stages.caption.combine import write_sentences
+from stages.caption.config import CaptionConfig
+from stages.caption.conquer import BankFeatures, encode_bank, read_attributes
+from stages.embed.model import ClipModel
+from stages.embed.tables import embed_crops
+from stages.pretrain.heap import keep_freed_memory
+from stages.render.table import render_table
+
+CAPTIONS_GOAL = 20_000
+EMBED_GOAL = 0.95
+Line = tuple[str, float, str, str]
+
+
+def embeddings_table(count: int, dim: int, regions: Sequence[str], seed: int = 0) -> pa.Table:
+    """``schemas.tables.embeddings(dim)`` of random unit vectors, ``count`` crops with these regions."""
+    features = np.random.default_rng(seed).standard_normal((count * len(regions), dim), dtype=np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    ids = pa.array([f"{seed:06x}{number:010x}" for number in range(count)])
+    rows = pa.array(np.repeat(np.arange(count), len(regions)))
+    return pa.table(
+        {
+            "crop_id": ids.take(rows),
+            "video_id": pa.repeat(f"video:{seed}", len(rows)),
+            "unit_id": pa.repeat(f"unit/{seed}", len(rows)),
+            "region": pa.array(list(regions) * count),
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(features.astype(np.float16).ravel()), dim),
+        },
+        schema=schemas.tables.embeddings(dim),
+    )
+
+
+def seconds(run: Callable[[], object], repeats: int) -> float:
+    """Median wall time of some runs, after one to warm up."""
+    run()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return median(times)
+
+
+def captions(options: argparse.Namespace, encoded: BankFeatures) -> list[Line]:
+    """Captions a second and core, whole and by part."""
+    bank, config, count = load_bank(options.bank), CaptionConfig(), options.captions
+    table = embeddings_table(count, encoded.dim, options.regions)
+    ids, videos, features = features_by_region(table)
+    readings = read_attributes(features, encoded, config)
+    told = readings.told()
+    parts: dict[str, Callable[[], object]] = {
+        "captions, whole path": lambda: caption_embeddings(table, encoded, bank, config, "u"),
+        "  read the table": lambda: features_by_region(table),
+        "  conquer": lambda: read_attributes(features, encoded, config),
+        "  combine": lambda: write_sentences(told, ids, bank, config),
+        "  combine and table": lambda: caption_table(ids, videos, "u", readings, bank, config),
+    }
+    lines = []
+    for name, run in parts.items():
+        rate = count / seconds(run, options.repeats)
+        goal = verdict(rate / CAPTIONS_GOAL, f"{CAPTIONS_GOAL:,}/s") if not name.startswith(" ") else ""
+        lines.append((name, rate, "crops/s and core", goal))
+    return lines
+
+
+def embed(options: argparse.Namespace, model: ClipModel) -> list[Line]:
+    """Embedding against the bare forward."""
+    config = embed_config(options)
+    count = max(config.batch_size, options.crops // config.batch_size * config.batch_size)
+    crops = render_table(3, 0, count)
+    wide = model.image_size[1], model.image_size[0]
+    ready = np.stack([cv2.resize(np.zeros((8, 8, 3), np.uint8), wide)] * config.batch_size).transpose(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.ascontiguousarray(ready)).to(model.device, model.dtype)
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for _ in range(count // config.batch_size):
+                model.model.encode_image(pixels, normalize=True).float().cpu()
+
+    def whole() -> None:
+        embed_crops(crops, model, ["whole"], "u", evidence=False)
+
+    bare(), whole()
+    pairs = []
+    for _ in range(options.repeats):
+        began = time.perf_counter()
+        bare()
+        between = time.perf_counter()
+        whole()
+        pairs.append((between - began, time.perf_counter() - between))
+    forward, path = (median(column) for column in zip(*pairs, strict=True))
+    ratio = median(first / second for first, second in pairs)
+    return [
+        ("bare forward", count / forward, "images/s", ""),
+        ("embed, JPEG decoding included", count / path, "images/s", ""),
+        ("embed / bare forward", ratio, "ratio", verdict(ratio / EMBED_GOAL, f"{EMBED_GOAL:.2f}")),
+    ]
+
+
+def verdict(share: float, goal: str) -> str:
+    """Whether a goal was reached, in words."""
+    return f"goal {goal} {'reached' if share >= 1 else f'missed ({share:.0%} of it)'}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print one table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--captions", type=int, default=16_384, help="crops to caption")
+    parser.add_argument("--crops", type=int, default=1024, help="crops to embed")
+    parser.add_argument("--repeats", type=int, default=5)
+    model_options(parser)
+    parser.set_defaults(regions=["whole", "upper", "lower"])
+    options = parser.parse_args(arguments)
+    cv2.setNumThreads(options.threads)
+    keep_freed_memory()
+    model = ClipModel(embed_config(options))
+    encoded = encode_bank(load_bank(options.bank), model.encode_texts, logit_scale=model.logit_scale)
+    lines = embed(options, model)
+    torch.set_num_threads(1)
+    lines = captions(options, encoded) + lines
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title=f"Speed with {options.model}")
+    for name in ("what", "rate", "unit", "goal"):
+        table.add_column(name, justify="right" if name == "rate" else "left")
+    for what, rate, unit, goal in lines:
+        table.add_row(what, f"{rate:,.3f}" if unit == "ratio" else f"{rate:,.0f}", unit, goal)
+    Console(width=140).print(table)
+    device = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{options.threads} threads"
+    print(f"batch {options.batch_size}, {model.dtype}, {device}; features of {encoded.dim}; {about()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Dedup on Ray: one unit = one video's crops; CPU only, no image is touched."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.corpus import Corpus, digest
+from pipeline.flow import features
+from pipeline.flow.detect import CROPS
+from pipeline.flow.stage import Job, Stage, units
+from pipeline.flow.stream import Operator, stream
+from pipeline.recipe import Recipe
+from pipeline.units import RESULT, Row, Step, result
+from stages.dedup.config import DedupConfig
+
+DUPLICATES = "duplicates"
+STATICS = "statics"
+
+# Videos whose rows share a file.
+_UNITS_PER_FILE = 64
+
+_WANTED = pa.schema([pa.field("pieces", pa.list_(features.PIECE))])
+
+
+def video_pieces(corpus: Corpus, recipe: Recipe, *, cosine: float | None) -> dict[str, list[Row]]:
+    """Pieces of crops by video, with their features where a cosine is to be looked at."""
+    config = recipe.dedup
+    if not config.enabled:
+        return {}
+    files = {} if cosine is None else features.feature_files(corpus, recipe, config.features)
+    return features.pieces_by_video(corpus, CROPS, files)
+
+
+def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+    videos = video_pieces(corpus, recipe, cosine=recipe.dedup.min_cosine)
+    rows = [
+        {"unit_id": video, "inputs": digest(*features.digest_parts(pieces)), "pieces": pieces}
+        for video, pieces in videos.items()
+    ]
+    return units(rows, _WANTED)
+
+
+def _execute(job: Job) -> Iterator[pa.Table]:
+    config = job.recipe.dedup
+    make_dedup = functools.partial(_make_dedup, job.corpus, config)
+    return stream(job, [Operator(make_step=make_dedup, fields=RESULT, cpus=config.threads)], _UNITS_PER_FILE)
+
+
+def _make_dedup(corpus: Corpus, config: DedupConfig) -> Step:
+    from stages.dedup.tables import VIDEO_COLUMNS, dedup_video
+
+    def dedup(row: Row) -> Row:
+        crops = features.read_crops(corpus, row["pieces"], list(VIDEO_COLUMNS))
+        known, vectors = features.read_features(corpus, row["pieces"], row["unit_id"])
+        statics, duplicates = dedup_video(crops, known, vectors, row["unit_id"], config)
+        return result({STATICS: statics, DUPLICATES: duplicates}, "no crop is like another of its video")
+
+    return dedup
+
+
+def _check(recipe: Recipe) -> None:
+    config = recipe.dedup
+    if config.enabled and (config.min_cosine is not None or config.min_cosine_across is not None):
+        features.check_features(recipe, config.features, "dedup")
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    config = recipe.dedup
+    # What only the comparison across videos asks leaves these units alone.
+    return {name: value for name, value in config.identity().items() if name != "min_cosine_across"}
+
+
+STAGE = Stage(
+    name="dedup",
+    unit="video",
+    version=1,
+    identity=_identity,
+    wanted=_wanted,
+    execute=_execute,
+    check=_check,
+)

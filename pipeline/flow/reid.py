@@ -1,0 +1,85 @@
+"""Re-identification features on Ray: one unit = one file of crops, as in embed, with another network."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.corpus import Corpus
+from pipeline.errors import UserError
+from pipeline.flow import embed
+from pipeline.flow.detect import CROPS
+from pipeline.flow.detect import STAGE as DETECT
+from pipeline.flow.stage import Job, Stage
+from pipeline.flow.stream import Operator, actors_for, stream
+from pipeline.flow.tables import live_files
+from pipeline.flow.weights import weights_digest
+from pipeline.recipe import Recipe
+from pipeline.units import RESULT, Row, Step, result
+from stages.embed.reid import ReidConfig
+
+
+def folder(recipe: Recipe) -> str:
+    """Folder of the recipe's re-identification features."""
+    return f"{embed.FOLDER}/{recipe.reid.slug}"
+
+
+def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+    files = live_files(corpus, DETECT.name, CROPS) if recipe.reid.model is not None else {}
+    return embed.file_units(files, recipe.reid.slug)
+
+
+def _execute(job: Job) -> Iterator[pa.Table]:
+    config = job.recipe.reid
+    actors, cpus, gpus = actors_for(config.actors, config.threads)
+    make_embed = functools.partial(_make_embed, config, folder(job.recipe))
+    operators = [
+        embed.read_operator(job.corpus, actors),
+        Operator(make_step=make_embed, fields=RESULT, cpus=cpus, gpus=gpus, actors=actors),
+    ]
+    return stream(job, operators, units_per_file=1)
+
+
+def _make_embed(config: ReidConfig, target: str) -> Step:
+    from stages.embed.reid import ReidModel
+    from stages.embed.tables import embed_crops
+
+    model = ReidModel(config)
+
+    def embed_file(row: Row) -> Row:
+        crops = pa.ipc.open_stream(row["crops"]).read_all()
+        table = embed_crops(crops, model, ["whole"], row["unit_id"])
+        return result({target: table}, "no crop of the file could be decoded")
+
+    return embed_file
+
+
+def _check(recipe: Recipe) -> None:
+    from stages.embed.reid import find_reid_weights
+
+    if recipe.reid.model is None:
+        return
+    try:
+        find_reid_weights(recipe.reid)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if recipe.reid.slug == recipe.embed.slug:
+        raise UserError(f"reid.model and embed.model both name their features {recipe.reid.slug}; rename one file")
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    model = recipe.reid.model
+    return recipe.reid.identity() | {"model": model and weights_digest(model)}
+
+
+STAGE = Stage(
+    name="reid",
+    unit="crops file",
+    version=1,
+    identity=_identity,
+    wanted=_wanted,
+    execute=_execute,
+    scope=lambda recipe: recipe.reid.slug,
+    check=_check,
+)

@@ -1,0 +1,113 @@
+"""Track on Ray: one unit = one video, whatever the chunks that its detections were found in; no image is touched."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.corpus import Corpus, digest
+from pipeline.errors import UserError
+from pipeline.flow import features
+from pipeline.flow.crawl import live_videos
+from pipeline.flow.detect import DETECTIONS
+from pipeline.flow.detect import STAGE as DETECT
+from pipeline.flow.stage import Job, Stage, units
+from pipeline.flow.stream import Operator, stream
+from pipeline.recipe import Recipe
+from pipeline.units import RESULT, Row, Step, result
+from stages.track.config import TrackConfig
+
+FOLDER = "tracks"
+
+# Videos whose rows share a file.
+_UNITS_PER_FILE = 64
+
+_WANTED = pa.schema(
+    [
+        pa.field("pieces", pa.list_(features.PIECE)),
+        pa.field("fps", pa.float64()),
+        pa.field("step", pa.int64()),
+    ]
+)
+
+
+def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+    if recipe.track.tracker is None:
+        return units([], _WANTED)
+    fps = {row["video_id"]: row["fps"] for row in live_videos(corpus)}
+    looks = features.feature_files(corpus, recipe, "reid") if recipe.track.appearance else {}
+    rows = [
+        {
+            "unit_id": video,
+            "inputs": digest(str(fps[video]), *features.digest_parts(pieces)),
+            "pieces": pieces,
+            "fps": fps[video],
+            "step": _step(recipe, fps[video]),
+        }
+        for video, pieces in features.pieces_by_video(corpus, DETECTIONS, looks).items()
+        if video in fps
+    ]
+    return units(rows, _WANTED)
+
+
+def _step(recipe: Recipe, fps: float) -> int:
+    """Frames from one sampled frame to the next."""
+    sampling = recipe.detect.sampling
+    return sampling.every_frames or max(1, round((sampling.every_seconds or 0) * fps))
+
+
+def _execute(job: Job) -> Iterator[pa.Table]:
+    make_track = functools.partial(_make_track, job.corpus, job.recipe.track)
+    return stream(job, [Operator(make_step=make_track, fields=RESULT, cpus=1.0)], _UNITS_PER_FILE)
+
+
+def _make_track(corpus: Corpus, config: TrackConfig) -> Step:
+    from stages.track.tables import DETECTION_COLUMNS, tracks_table
+
+    def track(row: Row) -> Row:
+        pieces = row["pieces"]
+        detections = features.read_crops(corpus, pieces, list(DETECTION_COLUMNS))
+        known, vectors = features.read_features(corpus, pieces, row["unit_id"])
+        table = tracks_table(
+            detections,
+            config,
+            unit_id=row["unit_id"],
+            step=row["step"],
+            fps=row["fps"],
+            features=known,
+            vectors=vectors,
+        )
+        return result({FOLDER: table}, "nobody was seen twice")
+
+    return track
+
+
+def _check(recipe: Recipe) -> None:
+    config, sampling = recipe.track, recipe.detect.sampling
+    if config.tracker is None:
+        return
+    if not (sampling.every_frames or sampling.every_seconds):
+        raise UserError(
+            "track.tracker wants frames at equal distances; give detect.sampling every_frames or every_seconds"
+        )
+    if config.appearance and config.tracker != "botsort":
+        raise UserError(f"track.appearance: {config.tracker} does not know looks; set track.tracker to botsort")
+    if config.appearance:
+        features.check_features(recipe, "reid", "track.appearance")
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    # The step is part of the sampling, which detect's fingerprint and so the names of its files tell.
+    return recipe.track.identity() | {"detect": DETECT.fingerprint(recipe)}
+
+
+STAGE = Stage(
+    name="track",
+    unit="video",
+    version=1,
+    identity=_identity,
+    wanted=_wanted,
+    execute=_execute,
+    check=_check,
+)

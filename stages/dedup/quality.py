@@ -1,0 +1,39 @@
+"""Which of several crops of the same sight is the best one."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+QUALITY_COLUMNS: Final = ("confidence", "width", "height", "sharpness")
+
+# Crops of this size lose nothing when they are scaled to what re-identification models see.
+_FULL_PIXELS: Final = 128 * 256
+
+# Sharpness at which a crop has half of the points; the median of street video lies near it.
+_HALF_SHARP: Final = 200.0
+
+
+def quality(crops: pa.Table) -> npt.NDArray[np.float64]:
+    """Quality of each crop, 0 to 1: the product of its confidence, size and sharpness, each from 0 to 1.
+
+    Args:
+        crops: At least ``QUALITY_COLUMNS`` of ``schemas.tables.CROPS``; an unknown confidence or sharpness counts
+            half.
+
+    Returns:
+        float64 [N].
+    """
+    confidence, width, height, sharp = (_numbers(crops[name]) for name in QUALITY_COLUMNS)
+    size = np.minimum(width * height / _FULL_PIXELS, 1)
+    return np.nan_to_num(confidence, nan=0.5) * size * np.nan_to_num(sharp / (sharp + _HALF_SHARP), nan=0.5)
+
+
+def best_first(crops: pa.Table) -> npt.NDArray[np.int64]:
+    """Rows from the best crop to the worst; crops of the same quality by crop_id, so that the order is always one."""
+    return np.lexsort((np.asarray(crops["crop_id"].to_pylist(), dtype="U"), -quality(crops)))
+
+
+def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)

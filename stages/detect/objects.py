@@ -1,0 +1,67 @@
+"""Things near a person: what else the detector saw, kept as evidence for captions."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Boxes = npt.NDArray[np.float32]
+Row = dict[str, Any]
+
+LABELS: Final = (
+    "backpack",
+    "handbag",
+    "suitcase",
+    "umbrella",
+    "cell phone",
+    "bicycle",
+    "motorcycle",
+    "skateboard",
+    "dog",
+)
+"""COCO's names of the things that captions may tell, or that belong to a person."""
+
+# How far around the person's box a thing may lie, as shares of its width and height: an arm's length to the sides, an
+# umbrella's above, a wheel's below.
+_BESIDE, _ABOVE, _BELOW = 0.5, 0.25, 0.1
+
+
+def object_classes(names: Mapping[int, str]) -> dict[int, int]:
+    """The classes of a model that ``LABELS`` names: position among ``LABELS`` by class; empty where it has none."""
+    return {number: LABELS.index(name) for number, name in names.items() if name in LABELS}
+
+
+def objects_near(person: Boxes, things: Boxes) -> list[Row]:
+    """Things near one person.
+
+    Args:
+        person: float32 [4 or more]: x1, y1, x2, y2 in pixels of the frame.
+        things: float32 [m, 6]: x1, y1, x2, y2, confidence, position in ``LABELS``.
+
+    Returns:
+        Rows of ``schemas.tables.OBJECT``, by falling confidence; ``overlap`` is the share of the thing's box that
+        lies in the person's.
+    """
+    left, top, right, bottom = (float(edge) for edge in person[:4])
+    beside, above, below = (right - left) * _BESIDE, (bottom - top) * _ABOVE, (bottom - top) * _BELOW
+    around = np.array([left - beside, top - above, right + beside, bottom + below], np.float32)
+    near = things[_shared(around, things) > 0]
+    overlaps = _shared(person[:4], near) / np.maximum(_area(near), 1e-6)
+    order = np.argsort(-near[:, 4], kind="stable")
+    return [_row(near[at], overlaps[at]) for at in order]
+
+
+def _row(thing: Boxes, overlap: np.float32) -> Row:
+    edges = dict(zip(("x1", "y1", "x2", "y2"), map(float, thing[:4]), strict=True))
+    return {"label": LABELS[int(thing[5])], "confidence": float(thing[4]), **edges, "overlap": float(overlap)}
+
+
+def _shared(box: Boxes, others: Boxes) -> Boxes:
+    """Area that each of the others has in common with a box."""
+    size = np.minimum(box[2:4], others[:, 2:4]) - np.maximum(box[:2], others[:, :2])
+    return np.asarray(size.clip(0).prod(axis=1), np.float32)
+
+
+def _area(boxes: Boxes) -> Boxes:
+    return np.asarray((boxes[:, 2:4] - boxes[:, :2]).prod(axis=1), np.float32)

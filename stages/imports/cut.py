@@ -1,0 +1,109 @@
+"""Crops from published boxes, at whatever resolution the video is at hand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stages.detect.config import DetectConfig
+from stages.detect.crops import Image
+from stages.detect.tables import detect_chunk
+from stages.imports.reference import Reference
+from stages.video.facts import VideoFacts
+
+NO_FRAME = "frame_damaged"
+"""Why a published box has no crop when its frame does not decode."""
+
+Boxes = npt.NDArray[np.float32]
+
+
+def cut_published(
+    frames: Sequence[tuple[int, float, Image]],
+    boxes: dict[int, Boxes],
+    reference: Reference,
+    facts: VideoFacts,
+    *,
+    video_id: str,
+    unit_id: str,
+    config: DetectConfig,
+) -> tuple[pa.Table, pa.Table]:
+    """Judge the published boxes of a chunk and cut out those that pass.
+
+    The rules hold in the pixels that the boxes were published in, so that a smaller copy of a video gives the same
+    crops as a larger one. A box without a confidence passes the rule on confidence.
+
+    Args:
+        frames: Frame index, pts in seconds, and picture (uint8 [H, W, 3], BGR) of the frames that decoded.
+        boxes: Published boxes by frame index, float32 [n, 5]: x1, y1, x2, y2 in pixels of the reference, and the
+            confidence, NaN where none was published.
+        reference: Frame size that they refer to.
+        facts: The video at hand.
+        video_id: Video.
+        unit_id: Chunk.
+        config: Rules and crops.
+
+    Returns:
+        ``detections`` and ``crops`` as ``detect_chunk`` gives them; boxes in pixels of the frames at hand.
+    """
+    scale = np.array([facts.width / reference.width, facts.height / reference.height], np.float32)
+    rules = config.rules.model_copy(update={"min_width": config.rules.min_width * float(scale[0])})
+    factors = np.array([*scale, *scale, 1], np.float32)
+    scaled = {index: found * factors for index, found in boxes.items()}
+    tables = detect_chunk(
+        frames,
+        [scaled[index] for index, *_ in frames],
+        video_id=video_id,
+        unit_id=unit_id,
+        config=config.model_copy(update={"rules": rules}),
+    )
+    lost = _without_frame(scaled, {index for index, *_ in frames}, facts, video_id, unit_id, tables[0].schema)
+    detections, crops = (_confidence(table) for table in (pa.concat_tables([tables[0], lost]), tables[1]))
+    return _told(detections, reference), crops
+
+
+def _without_frame(
+    boxes: dict[int, Boxes], seen: set[int], facts: VideoFacts, video_id: str, unit_id: str, schema: pa.Schema
+) -> pa.Table:
+    """Rows of the boxes whose frame did not decode; their time is told by the mean frame rate."""
+    rows = [
+        {
+            **dict(zip(("x1", "y1", "x2", "y2", "confidence"), map(float, box), strict=True)),
+            "detection_id": f"{video_id}/{index}/{n}",
+            "video_id": video_id,
+            "unit_id": unit_id,
+            "frame_index": index,
+            "pts_s": index / facts.fps,
+            "frame_width": facts.width,
+            "frame_height": facts.height,
+            "kept": False,
+            "drop_reason": NO_FRAME,
+            "drop_reasons": [NO_FRAME],
+        }
+        for index, found in sorted(boxes.items())
+        if index not in seen
+        for n, box in enumerate(found)
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _confidence(table: pa.Table) -> pa.Table:
+    """The table with null for a confidence that was not published."""
+    values = table["confidence"].to_numpy()
+    position = table.schema.get_field_index("confidence")
+    return table.set_column(
+        position, table.schema.field(position), pa.array(values, pa.float32(), mask=np.isnan(values))
+    )
+
+
+def _told(detections: pa.Table, reference: Reference) -> pa.Table:
+    """The table with the frame size that its boxes were published for, and how that is known."""
+    for name, value in {
+        "reference_width": reference.width,
+        "reference_height": reference.height,
+        "reference": reference.evidence,
+    }.items():
+        position = detections.schema.get_field_index(name)
+        field = detections.schema.field(position)
+        detections = detections.set_column(position, field, pa.array([value] * detections.num_rows, field.type))
+    return detections

@@ -1,0 +1,40 @@
+"""Tracklets and splits: a tracklet stands in one split, on whichever side of a border in time most of it lies."""
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import pyarrow as pa
+
+from stages.publish.by_time import ByTime
+from stages.publish.config import SPLITS
+from stages.publish.splits import SplitPlan
+
+
+def keep_tracks_whole(plan: SplitPlan, tracks: pa.ChunkedArray, splits: pa.Array) -> SplitPlan:
+    """Add to a plan where tracklets go that would stand in more than one split. By video, none does.
+
+    Args:
+        plan: Plan of the corpus.
+        tracks: track_id of each crop that the manifest may hold.
+        splits: Split of each by the plan; null in the guard before a border.
+    """
+    if not isinstance(plan, ByTime):
+        return plan
+    seen: dict[str, Counter[str | None]] = defaultdict(Counter)
+    for track, split in zip(tracks.to_pylist(), splits.to_pylist(), strict=True):
+        if track is not None:
+            seen[track][split] += 1
+    crossing = {track: counts for track, counts in sorted(seen.items()) if len(counts) > 1}
+    if not crossing:
+        return plan
+    chosen = {track: max(SPLITS, key=lambda split: counts[split]) for track, counts in crossing.items()}
+    told = f"{plan.statement}; {len(chosen)} tracklets that cross a border or its guard stand whole on one side"
+    return replace(plan, split_of_track=chosen, statement=told)
+
+
+def with_tracks_whole(plan: SplitPlan, tracks: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
+    """Splits of crops, those of a tracklet the same."""
+    if not isinstance(plan, ByTime) or not plan.split_of_track:
+        return splits
+    named = (plan.split_of_track.get(track) for track in tracks.to_pylist())
+    return pa.array([name or split for name, split in zip(named, splits.to_pylist(), strict=True)], pa.string())

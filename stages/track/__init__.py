@@ -1,0 +1,1 @@
+"""Track: detections of one person in one video are joined to a tracklet."""

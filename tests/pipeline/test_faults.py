@@ -1,0 +1,62 @@
+"""Faults on a real cluster: nothing is lost, nothing comes twice, and the run goes on.
+
+The driver's own death is in ``test_run.py``, a step that crashes each time in ``test_stream.py``.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.corpus import Corpus
+from pipeline.flow.tables import live_files, read_live
+from pipeline.ledger import Ledger
+from tests.pipeline.faulty import kill_process, killer, run, stage
+from tests.runs import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def check(corpus: Corpus, count: int, size: int = 10) -> None:
+    """Every unit is done, its row is there once, and at most the one that was hit took a second attempt."""
+    ledger = Ledger(corpus, "test")
+    latest = ledger.latest().to_pylist()
+    assert sorted(row["unit_id"] for row in latest) == [f"u/{n:02d}" for n in range(count)]
+    assert {row["status"] for row in latest} == {"ok"}
+    done = [row["unit_id"] for row in ledger.history().to_pylist() if row["status"] == "ok"]
+    assert len(done) == len(set(done))
+    assert sum(row["attempts"] - 1 for row in latest) <= 1
+    files = live_files(corpus, "test", "things")
+    rows = [row for path, ids in files.items() for row in read_live(corpus, path, ids).to_pylist()]
+    assert sorted(row["unit_id"] for row in rows) == [f"u/{n:02d}" for n in range(count)]
+    assert {row["bytes"] for row in rows} == {size}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("where", ["in_task", "in_actor"], ids=["a worker process", "an actor that holds a batch"])
+def test_a_process_that_is_killed_costs_nothing(where: str, tmp_path: Path) -> None:
+    corpus = Corpus(str(tmp_path / "corpus"))
+    thread = killer(tmp_path, kill_process)
+    run(corpus, stage(tmp_path, 8, **{where: "03"}))
+    thread.join()
+    check(corpus, 8)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_units_larger_than_the_object_store_together_go_through_it(tmp_path: Path) -> None:
+    size = 120_000_000
+    corpus = Corpus(str(tmp_path / "corpus"))
+    run(corpus, stage(tmp_path, 8, size=size))
+    check(corpus, 8, size)
+
+
+def test_a_node_that_is_lost_costs_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.pipeline.faulty", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=280, check=False, env=os.environ | {"RAY_LOG_TO_STDERR": "0"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 nodes alive" in done.stdout
+    check(Corpus(str(tmp_path / "corpus")), 12)
