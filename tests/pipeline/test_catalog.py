@@ -406,6 +406,6 @@ def test_crops_that_an_older_version_wrote_are_read_beside_new_ones(old: int, tm
     assert count(connection, "crops WHERE keypoints IS NULL AND sharpness IS NOT NULL AND octet_length(jpeg) > 0") == 60
     assert connection.sql("SELECT keypoints, overlap FROM crops").types == ["FLOAT[]", "FLOAT"]
     tables_read = [read_live(corpus, path, units) for path, units in live.items()]
-    assert {table.schema for table in tables_read} == {tables.CROPS}
+    assert all(table.schema.equals(tables.CROPS) for table in tables_read)
     some = pa.concat_tables(read_live(corpus, path, units, ["crop_id", "overlap"]) for path, units in live.items())
     assert (some.column_names, some["overlap"].null_count, len(some)) == (["crop_id", "overlap"], 60, 60)
