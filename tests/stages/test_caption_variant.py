@@ -22,7 +22,7 @@ def test_digests_follow_the_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"bank": "nowhere.yaml"}, "caption.bank: no bank 'nowhere.yaml'; accepted: unipt14"),
+        ({"bank": "nowhere.yaml"}, "caption.bank: no bank 'nowhere.yaml'; accepted: street, unipt14"),
         ({"grammar": "nowhere.yaml"}, "caption.grammar: no grammar 'nowhere.yaml'; accepted: english"),
         ({"calibration": {"shoes": 2.0}}, "caption.calibration: no attribute 'shoes'"),
         ({"calibration": "nowhere.yaml"}, "caption.calibration: no file 'nowhere.yaml'"),
