@@ -1,5 +1,6 @@
 """Where models run: device, number format and threads, chosen once and in one place."""
 
+import sys
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -11,11 +12,11 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 def pick_device(device: Device) -> str:
     """``auto`` becomes ``cuda`` where PyTorch sees a GPU, else ``cpu``."""
+    if device != "auto":
+        return device
     import torch
 
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def pick_dtype(precision: Precision, device: str) -> "torch.dtype":
@@ -28,12 +29,13 @@ def pick_dtype(precision: Precision, device: str) -> "torch.dtype":
 
 
 def set_threads(threads: int) -> None:
-    """Give PyTorch and OpenCV ``threads`` threads each.
+    """Give OpenCV, and PyTorch where it is loaded, ``threads`` threads each.
 
     Ray starts actors with OMP_NUM_THREADS=1, and OpenCV takes every core it finds; both would be wrong by accident.
     """
     import cv2
-    import torch
 
-    torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+    # Loading PyTorch takes seconds and half a gigabyte; who runs a model without it does not pay for it here.
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)

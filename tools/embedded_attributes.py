@@ -32,6 +32,8 @@ Truth = Mapping[str, str]
 Pixels = npt.NDArray[np.uint8]
 
 UNKNOWN = -100
+SHIFT = 2
+"""Pixels by which a picture is moved at most to either side, and twice as many up or down."""
 SAVE_EVERY, TELL_EVERY = 500, 100
 
 
@@ -91,6 +93,8 @@ class Crops:
         rows = rng.integers(0, self.count, size)
         pixels = np.stack([self._pixels[region][row] for region, row in zip(regions, rows, strict=True)])
         pixels[::2] = pixels[::2, :, ::-1]
+        for picture, (down, across) in zip(pixels, rng.integers(-SHIFT, SHIFT + 1, (size, 2)), strict=True):
+            picture[:] = np.roll(picture, (2 * down, across), axis=(0, 1))
         labels = {
             name: torch.where(torch.from_numpy(self._asked[name][regions]), values[rows], UNKNOWN)
             for name, values in self.labels.items()

@@ -19,8 +19,9 @@ from stages.caption.bank import Bank, load_bank
 from stages.caption.combine import templates_of, write_sentences
 from stages.caption.config import CaptionConfig
 from stages.caption.lint import lint
+from stages.caption.problems import BankError
 from stages.caption.sample import random_told
-from stages.caption.vocabulary import vocabulary
+from stages.caption.vocabulary import finite_verbs, vocabulary
 
 BATCH = 5_000
 KNOWN = (1.0, 0.9, 0.7, 0.4, 0.1)
@@ -28,17 +29,18 @@ KNOWN = (1.0, 0.9, 0.7, 0.4, 0.1)
 
 def check(batch: int, count: int, bank_name: str) -> tuple[int, list[tuple[str, str]]]:
     """Captions written in one batch, and each problem of theirs with the caption."""
-    bank, known = _bank(bank_name)
+    bank, known, verbs = _bank(bank_name)
     config = CaptionConfig(bank=bank_name, captions_per_crop=2, seed=batch)
     told = random_told(bank, count // 2, known=KNOWN[batch % len(KNOWN)], seed=batch)
     texts = write_sentences(told, [f"{batch}/{i}" for i in range(len(told))], bank, config).texts
-    return len(texts), [(problem, text) for text in texts for problem in lint(text, known)]
+    return len(texts), [(problem, text) for text in texts for problem in lint(text, known, verbs)]
 
 
 @lru_cache(maxsize=1)
-def _bank(name: str) -> tuple[Bank, frozenset[str]]:
+def _bank(name: str) -> tuple[Bank, frozenset[str], frozenset[str]]:
     bank = load_bank(name)
-    return bank, vocabulary(bank, itertools.chain(*templates_of(bank, CaptionConfig(bank=name))))
+    templates = itertools.chain(*templates_of(bank, CaptionConfig(bank=name)))
+    return bank, vocabulary(bank, templates), finite_verbs(bank)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,6 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.count < 2 or given.workers < 1:
         parser.error(f"--count {given.count} --workers {given.workers}: give at least 2 captions and 1 process")
+    try:
+        _bank(given.bank)
+    except BankError as error:
+        parser.error(str(error))
     start, written, found = time.perf_counter(), 0, Counter[str]()
     for count, problems in _results(given):
         written += count

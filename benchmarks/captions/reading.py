@@ -88,13 +88,13 @@ def show_readings(readings: Sequence[Reading], crops: int, title: str) -> None:
         table.add_column(head, justify="left" if head == "attribute" else "right")
     for reading in readings:
         for head in ("right", "told", "told right", "ECE"):
-            table.add_column(f"{head}\n{reading.name}", justify="right")
+            table.add_column(f"{head}\n{reading.name}", justify="right", no_wrap=True)
     for scores in zip(*(reading.scores for reading in readings), strict=True):
         cells = [cell for score in scores for cell in _cells(score)]
         table.add_row(scores[0].attribute, str(scores[0].crops), _share(scores[0].guess), *cells)
     means = [cell for reading in readings for cell in _mean_cells(reading.scores)]
     table.add_row("mean", "", _share(float(np.mean([score.guess for score in readings[0].scores]))), *means)
-    console = Console(width=160)
+    console = Console(width=200)
     console.print(table)
     for reading in readings:
         if reading.bleeding:
@@ -123,7 +123,8 @@ def _cells(score: Score) -> list[str]:
 
 def _mean_cells(scores: Sequence[Score]) -> list[str]:
     columns = [(score.right, score.told, score.told_right, score.calibration_error) for score in scores]
-    return [_share(float(np.nanmean(column))) for column in zip(*columns, strict=True)]
+    known = [[share for share in column if not np.isnan(share)] for column in zip(*columns, strict=True)]
+    return [_share(float(np.mean(column)) if column else float("nan")) for column in known]
 
 
 def _share(share: float) -> str:

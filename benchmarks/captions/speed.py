@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for what, rate, unit, goal in lines:
         table.add_row(what, f"{rate:,.3f}" if unit == "ratio" else f"{rate:,.0f}", unit, goal)
     Console(width=140).print(table)
-    device = torch.cuda.get_device_name() if model.device.type == "cuda" else f"{options.threads} threads"
+    device = torch.cuda.get_device_name() if model.device.startswith("cuda") else f"{options.threads} threads"
     print(f"batch {options.batch_size}, {model.dtype}, {device}; features of {encoded.dim}; {about()}")
     return 0
 

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,13 +16,16 @@ from pipeline.errors import UserError
 from pipeline.flow import imported
 from pipeline.flow.crawl import drop_media, live_videos, open_media
 from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, actors_for, stream
+from pipeline.flow.stream import Operator, busy_actors_for, stream
 from pipeline.flow.weights import weights_digest
 from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
+from stages.detect.backends.choice import pick_backend
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
 from stages.video.facts import VideoFacts
+
+log = logging.getLogger("reidforge")
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -89,11 +93,12 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.detect
     if config.source == "imported":
         return imported.cut(job)
-    actors, cpus, gpus = actors_for(config.actors, config.threads)
+    actors, cpus, gpus = busy_actors_for(config.actors, config.threads)
+    config = _settle(config, actors, gpus)
     operators = [
         # Twice as many decoders as models: a unit is ready when a model is, and few more wait in memory.
         Operator(
-            make_step=functools.partial(_make_decode, job.corpus, config), fields=_DECODED, cpus=0.5, tasks=2 * actors
+            make_step=functools.partial(_make_decode, job.corpus, config), fields=_DECODED, cpus=0.25, tasks=2 * actors
         ),
         Operator(
             make_step=functools.partial(_make_detect, config), fields=_DETECTED, cpus=cpus, gpus=gpus, actors=actors
@@ -101,6 +106,17 @@ def _execute(job: Job) -> Iterator[pa.Table]:
         Operator(make_step=functools.partial(_make_cut, config), fields=RESULT, cpus=0.25, tasks=2 * actors),
     ]
     return stream(job, operators, config.units_per_file)
+
+
+def _settle(config: DetectConfig, actors: int, gpus: float) -> DetectConfig:
+    """Decide device and backend once, here, and say so."""
+    if config.device == "auto" and not gpus:
+        # An actor without a GPU sees none; told so, it need not load PyTorch to find out.
+        config = config.model_copy(update={"device": "cpu"})
+    device = "cpu" if config.device == "cpu" else "cuda"
+    backend = pick_backend(config, device)
+    log.info("detect: %s on %s, %d actor%s", backend, device, actors, "s" if actors > 1 else "")
+    return config
 
 
 def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
@@ -207,6 +223,11 @@ def _check(recipe: Recipe) -> None:
     config = recipe.detect
     if config.source == "imported":
         return
+    try:
+        # Whether the cluster has GPUs is not known yet; what is wrong on a CPU with a CPU's backend is.
+        pick_backend(config, "cuda" if config.device == "cuda" else "cpu")
+    except ValueError as error:
+        raise UserError(str(error)) from error
     _check_weights("detect.model", config.model, config.model_sha256, "models/yolo26n.pt")
     if config.pose.source == "second_pass":
         _check_weights("detect.pose.model", config.pose.model, config.pose.model_sha256, "models/yolo11n-pose.pt")

@@ -99,6 +99,22 @@ def actors_for(wanted: int | None, threads: int) -> tuple[int, float, float]:
     return pool, min(float(threads), max(1.0, resources.get("CPU", 1) / 2 / pool)), 0.0
 
 
+def busy_actors_for(wanted: int | None, threads: int) -> tuple[int, float, float]:
+    """As ``actors_for``, for models beside which there is next to nothing to do: one for every ``threads`` CPUs.
+
+    Each reserves half of what it uses. Were it all, no decoder would find room; so the CPUs go to whoever has work,
+    and a model that waits for frames leaves its core to the decoders.
+    """
+    import ray
+
+    actors, cpus, gpus = actors_for(wanted, threads)
+    if gpus:
+        return actors, cpus, gpus
+    total = ray.cluster_resources().get("CPU", 1)
+    actors = wanted or max(1, math.floor(total / threads))
+    return actors, min(threads, total / actors) / 2, 0.0
+
+
 def _waves(job: Job) -> Iterator[list[pa.Table]]:
     blocks = iter(start(job.todo, job.scope))
     while wave := list(itertools.islice(blocks, WAVE)):

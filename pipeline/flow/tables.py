@@ -5,9 +5,14 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.corpus import Corpus
 from pipeline.ledger import Ledger
+from schemas.tables import CROPS, DETECTIONS
+
+# Tables that have gained columns since the first version.
+_GROWN = {"detections": DETECTIONS, "crops": CROPS}
 
 
 def live_files(corpus: Corpus, stage: str, folder: str, scope: str = "") -> dict[str, list[str]]:
@@ -30,11 +35,27 @@ def live_files(corpus: Corpus, stage: str, folder: str, scope: str = "") -> dict
 
 
 def read_live(corpus: Corpus, path: str, units: list[str], columns: list[str] | None = None) -> pa.Table:
-    """Rows of one file that belong to the given units."""
+    """Rows of one file that belong to the given units; columns that an older version did not write are null."""
     wanted = None if columns is None else [*dict.fromkeys([*columns, "unit_id"])]
-    table = corpus.read_table(path, columns=wanted)
+    table = _filled(_read(corpus, path, wanted), path.partition("/")[0], wanted)
     rows = table.filter(pc.is_in(table["unit_id"], pa.array(units, pa.string())))
     return rows if columns is None else rows.select(columns)
+
+
+def _read(corpus: Corpus, path: str, wanted: list[str] | None) -> pa.Table:
+    with corpus.open(path) as file:
+        source = pq.ParquetFile(file)
+        there = source.schema_arrow.names
+        return source.read(columns=None if wanted is None else [name for name in wanted if name in there])
+
+
+def _filled(table: pa.Table, folder: str, wanted: list[str] | None) -> pa.Table:
+    schema = _GROWN.get(folder, table.schema)
+    for field in schema:
+        if field.name not in table.column_names and field.nullable and (wanted is None or field.name in wanted):
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    # Whole tables of old and new files are put together, so their columns come in the schema's order.
+    return table.select(schema.names) if wanted is None and folder in _GROWN else table
 
 
 def scan(corpus: Corpus, stage: str, folder: str, columns: list[str], scope: str = "") -> Iterator[pa.Table]:

@@ -25,6 +25,12 @@ def vocabulary(bank: Bank, templates: Iterable[Template]) -> frozenset[str]:
     return frozenset(word for text in texts for word in words(text))
 
 
+def finite_verbs(bank: Bank) -> frozenset[str]:
+    """The first word of every finite form of the bank's verbs: wear, wears, is."""
+    forms = (form for ways in bank.verbs.values() for way in ways for form in (way.plain, way.third))
+    return frozenset(words(form)[0] for form in forms)
+
+
 def _phrases(bank: Bank) -> Iterator[Phrase]:
     yield bank.person
     for facet in bank.facets:

@@ -12,6 +12,8 @@ from stages.devices import Device, Precision
 from stages.resources import locate
 from stages.video.limits import VideoLimits
 
+BackendName = Literal["torch", "onnx", "openvino"]
+
 
 class SamplingConfig(Config):
     """Which frames are looked at: one of the first three keys; without any, every 20th frame."""
@@ -168,7 +170,9 @@ class DetectConfig(Config):
     """Which frames are looked at, by which detector, and which persons are kept."""
 
     operational: ClassVar[frozenset[str]] = frozenset(
-        {"model_sha256", "batch_size", "device", "threads", "actors", "units_per_file", "limits"}
+        # The backend changes a box no more than device and batch size do: the same products, added up in another order.
+        # Were it part of the outcome, a corpus begun on a laptop would be stale on a cluster.
+        {"model_sha256", "backend", "batch_size", "device", "threads", "actors", "units_per_file", "limits"}
     )
 
     source: Literal["detector", "imported"] = "detector"
@@ -202,6 +206,8 @@ class DetectConfig(Config):
     """Videos beyond these are refused."""
     precision: Precision = "auto"
     """Number format of the forward pass; auto = fp16 on a GPU, fp32 on a CPU."""
+    backend: Literal["auto"] | BackendName = "auto"
+    """What runs the model; auto = ONNX Runtime in fp32 on a CPU where it is installed, else torch."""
     batch_size: int | None = Field(default=None, ge=1)
     """Images in one forward pass; null = 16 on a GPU, 1 on a CPU, where more gain nothing."""
     device: Device = "auto"

@@ -1,25 +1,21 @@
-"""Finding persons with a model of ultralytics."""
+"""Finding persons, and things near them, with a model of ultralytics."""
 
-import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from stages.detect.backends.choice import load_backend
+from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
 from stages.detect.crops import Image
-from stages.detect.objects import object_classes
+from stages.detect.suppress import PERSON, Boxes, ordered, suppress
 from stages.detect.weights import find_weights
-from stages.devices import pick_device, pick_dtype, set_threads
+from stages.devices import pick_device, set_threads
 
-Boxes = npt.NDArray[np.float32]
-
-_PERSON = 0  # COCO's first class
 _GPU_BATCH = 16
 
-# Room for things among the boxes of a frame, beside the persons that the recipe allows.
-_MOST_OBJECTS = 100
+# Things of one kind kept in a frame.
+_MOST_THINGS = 30
 
 
 class PersonDetector:
@@ -29,25 +25,26 @@ class PersonDetector:
     so the same to the last bit, whatever other pictures it is looked at with.
 
     Args:
-        config: Model, sizes, device.
+        config: Model, sizes, device, backend.
 
     Raises:
-        ValueError: The weights are missing or not the ones meant, or the model knows no class "person".
+        ValueError: The weights are missing or not the ones meant, the model knows no class "person", or the backend
+            cannot run it.
     """
 
     def __init__(self, config: DetectConfig) -> None:
         path = find_weights(config)
+        device = pick_device(config.device)
         self._config = config
-        self._device = pick_device(config.device)
-        # At 640 pixels bf16 moves boxes by up to a pixel and scores by 0.02, fp16 by a tenth of that, at equal speed.
-        fast = "fp16" if config.precision == "auto" and self._device != "cpu" else config.precision
-        self._dtype = pick_dtype(fast, self._device)
-        self._batch = config.batch_size or (1 if self._device == "cpu" else _GPU_BATCH)
-        self._model = load_model(str(path), config.model)
-        self._objects = object_classes(self._model.names)
-        self._predict([np.zeros((64, 64, 3), np.uint8)])
-        # Ultralytics sets the threads when it sets up its predictor, so ours are set after the first prediction.
+        self._batch = config.batch_size or (1 if device == "cpu" else _GPU_BATCH)
+        self._backend = load_backend(path, config, device)
+        # Ultralytics sets PyTorch's threads while it loads, so ours are set after it.
         set_threads(config.threads)
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend in use."""
+        return self._backend.name
 
     def __call__(self, images: Sequence[Image]) -> list[Boxes]:
         """Find persons.
@@ -75,21 +72,11 @@ class PersonDetector:
         for batch in self._batches(images):
             pictures = [images[position] for position in batch]
             filling = [np.zeros_like(pictures[0])] * (self._batch - len(batch))
-            found = self._predict(pictures + filling)
-            boxes |= {position: self._sort_out(result) for position, result in zip(batch, found, strict=False)}
+            boxes |= dict(zip(batch, self._find(pictures + filling), strict=False))
         return [boxes[position] for position in range(len(images))]
 
-    def _sort_out(self, result: Any) -> tuple[Boxes, Boxes | None]:
-        boxes = _boxes(result)
-        persons = np.ascontiguousarray(boxes[boxes[:, 5] == _PERSON][: self._config.max_persons, :5])
-        if not self._objects:
-            return persons, None
-        things = boxes[np.isin(boxes[:, 5], list(self._objects))]
-        things[:, 5] = [self._objects[int(number)] for number in things[:, 5]]
-        return persons, things
-
     def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
-        """Positions of images of the same shape, at most a batch of them: ultralytics pads a mixed batch otherwise."""
+        """Positions of images of the same shape, at most a batch of them."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for position, image in enumerate(images):
             groups.setdefault(image.shape, []).append(position)
@@ -97,48 +84,24 @@ class PersonDetector:
             for first in range(0, len(group), self._batch):
                 yield group[first : first + self._batch]
 
-    def _predict(self, images: list[Image]) -> list[Any]:
-        import torch
+    def _find(self, images: list[Image]) -> list[tuple[Boxes, Boxes | None]]:
+        height, width = images[0].shape[:2]
+        letterbox = Letterbox.fit((height, width), self._config.image_size, square=self._backend.square)
+        return [self._sort_out(candidates, letterbox) for candidates in self._backend(images, letterbox)]
 
-        config = self._config
-        with torch.autocast(self._device, self._dtype, enabled=self._dtype != torch.float32):
-            results: list[Any] = self._model.predict(
-                images,
-                imgsz=config.image_size,
-                conf=config.confidence_floor,
-                classes=[_PERSON, *self._objects],
-                max_det=config.max_persons + (_MOST_OBJECTS if self._objects else 0),
-                device=self._device,
-                verbose=False,
-            )
-        return results
+    def _sort_out(self, candidates: Boxes, letterbox: Letterbox) -> tuple[Boxes, Boxes | None]:
+        kinds = candidates[:, 5]
+        persons = self._kept(candidates[kinds == PERSON], self._config.max_persons, letterbox)[:, :5]
+        if not self._backend.things:
+            return np.ascontiguousarray(persons), None
+        found = [
+            self._kept(candidates[kinds == kind], _MOST_THINGS, letterbox) for kind in np.unique(kinds[kinds > PERSON])
+        ]
+        things = ordered(np.concatenate([candidates[:0], *found]))
+        things[:, 5] -= 1
+        return np.ascontiguousarray(persons), things
 
-
-def load_model(path: str, name: str, key: str = "detect.model") -> Any:
-    """The model; quiet, and without installing anything.
-
-    Raises:
-        ValueError: Its class 0 is not a person.
-    """
-    os.environ.setdefault("YOLO_VERBOSE", "False")
-    os.environ.setdefault("YOLO_AUTOINSTALL", "False")
-    from ultralytics import YOLO
-
-    model = YOLO(path)
-    if model.task not in ("detect", "pose", "segment") or model.names.get(_PERSON) != "person":
-        raise ValueError(f"{key} {name}: it is a {model.task} model of {model.names}; class 0 must be person")
-    return model
-
-
-def _boxes(result: Any) -> Boxes:
-    """Boxes of one image, inside it, by falling confidence; ties by place, so that the order is always the same.
-
-    Returns:
-        float32 [n, 6], the last number the class.
-    """
-    boxes: Boxes = result.boxes.data[:, :6].float().cpu().numpy().astype(np.float32)
-    height, width = result.orig_shape
-    boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, width)
-    boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, height)
-    order = np.lexsort((*boxes[:, 3::-1].T, -boxes[:, 4]))
-    return np.ascontiguousarray(boxes[order])
+    def _kept(self, candidates: Boxes, most: int, letterbox: Letterbox) -> Boxes:
+        """Candidates of one kind without doubles, in pixels of the picture, by falling score."""
+        kept = ordered(candidates)[:most] if self._backend.final else suppress(candidates, most)
+        return ordered(np.column_stack((letterbox.undo(kept[:, :4]), kept[:, 4:])).astype(np.float32))

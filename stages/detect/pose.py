@@ -1,6 +1,7 @@
 """Keypoints of persons by a pose model of ultralytics: from whole frames, or in a second pass over detections."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -9,7 +10,6 @@ import numpy.typing as npt
 
 from stages.detect.config import DetectConfig
 from stages.detect.crops import Image, crop_window
-from stages.detect.detector import load_model
 from stages.detect.rules import failed_rules
 from stages.detect.weights import find_weights
 from stages.devices import pick_device, pick_dtype, set_threads
@@ -125,7 +125,7 @@ class _PoseModel:
         fast = "fp16" if config.precision == "auto" and self._device != "cpu" else config.precision
         self._dtype = pick_dtype(fast, self._device)
         self._batch = batch or (1 if self._device == "cpu" else gpu_batch)
-        self._model = load_model(str(find_weights(weights, key)), weights.model, key)
+        self._model = _load_model(str(find_weights(weights, key)), weights.model, key)
         _require_keypoints(self._model, weights.model, key)
         self([np.zeros((64, 64, 3), np.uint8)], imgsz=64)
         # Ultralytics sets the threads when it sets up its predictor, so ours are set after the first prediction.
@@ -177,6 +177,22 @@ class _View:
     def _back(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         moved: npt.NDArray[np.float32] = (points / self._scale + self._origin).astype(np.float32)
         return moved
+
+
+def _load_model(path: str, name: str, key: str) -> Any:
+    """The model; quiet, and without installing anything.
+
+    Raises:
+        ValueError: Its class 0 is not a person.
+    """
+    os.environ.setdefault("YOLO_VERBOSE", "False")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "False")
+    from ultralytics import YOLO
+
+    model = YOLO(path)
+    if model.names.get(_PERSON) != "person":
+        raise ValueError(f"{key} {name}: it is a {model.task} model of {model.names}; class 0 must be person")
+    return model
 
 
 def _require_keypoints(model: Any, name: str, key: str) -> None:

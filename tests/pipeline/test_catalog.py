@@ -17,6 +17,7 @@ import schemas.tables as tables
 from pipeline import catalog
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
+from pipeline.flow.tables import live_files, read_live
 from pipeline.ledger import Ledger
 from tests.corpora import MODEL, crop_rows, ledger_row, small_corpus
 
@@ -389,3 +390,22 @@ def test_a_file_of_the_corpus_cannot_be_written_over(tmp_path):
             with pytest.raises(UserError):
                 list(catalog.sql(corpus, prefix + query))
     assert target.read_bytes() == before
+
+
+NEW = ("contrast", "colourfulness", "truncation", "overlap", "head_blurred_by", "keypoints")
+
+
+@pytest.mark.parametrize("old", [1, 3])
+def test_crops_that_an_older_version_wrote_are_read_beside_new_ones(old: int, tmp_path: Path, opened: Any) -> None:
+    corpus = small_corpus(str(tmp_path / "c"))
+    live = live_files(corpus, "detect", "crops")
+    for path in list(live)[:old]:
+        table = corpus.read_table(path)
+        corpus.write_table(table.drop_columns([name for name in NEW if name in table.column_names]), path)
+    connection = opened(corpus)
+    assert count(connection, "crops WHERE keypoints IS NULL AND sharpness IS NOT NULL AND octet_length(jpeg) > 0") == 60
+    assert connection.sql("SELECT keypoints, overlap FROM crops").types == ["FLOAT[]", "FLOAT"]
+    tables_read = [read_live(corpus, path, units) for path, units in live.items()]
+    assert {table.schema for table in tables_read} == {tables.CROPS}
+    some = pa.concat_tables(read_live(corpus, path, units, ["crop_id", "overlap"]) for path, units in live.items())
+    assert (some.column_names, some["overlap"].null_count, len(some)) == (["crop_id", "overlap"], 60, 60)

@@ -101,7 +101,7 @@ def test_faults_name_key_value_and_what_is_accepted(old: str, new: str, expected
 
 
 def test_a_bank_that_does_not_exist_names_the_shipped_ones() -> None:
-    with pytest.raises(BankError, match="no bank 'unipt15'; accepted: unipt14"):
+    with pytest.raises(BankError, match="no bank 'unipt15'; accepted: street, unipt14"):
         load_bank("unipt15")
 
 

@@ -105,3 +105,13 @@ def test_the_check_of_many_captions_runs_as_a_script() -> None:
     command = [sys.executable, str(script), "--count", "400", "--workers", "1", "--bank", "unipt14"]
     run = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert (run.returncode, run.stdout.split(" in ")[0]) == (0, "400 captions of bank unipt14"), run.stderr
+
+
+def test_a_bank_that_does_not_exist_ends_the_check_in_one_line() -> None:
+    script = ROOT / "benchmarks" / "captions" / "lint.py"
+    command = [sys.executable, str(script), "--bank", "nowhere.yaml"]
+    run = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].endswith(
+        "no bank 'nowhere.yaml'; accepted: street, unipt14, or the path of a YAML file"
+    )

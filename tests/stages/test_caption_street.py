@@ -18,7 +18,7 @@ from stages.caption.problems import BankError
 from stages.caption.sample import random_told
 from stages.caption.truth import describe
 from stages.caption.variant import variant_digests
-from stages.caption.vocabulary import vocabulary
+from stages.caption.vocabulary import finite_verbs, vocabulary
 from tests.stages.captioning import WALKER, street, unipt
 
 ROOT = Path(__file__).parents[2]
@@ -164,12 +164,12 @@ def test_an_attribute_with_a_clause_of_its_own_in_yaml_alone(tmp_path: Path) -> 
     grammar_file.write_text(COMPANY)
     bank = load_bank(str(bank_file))
     texts = describe({**PASSER, "pet": "dog"}, "crop", bank=bank, n=60)
-    assert all("dog" in text and not lint(text) for text in texts)
+    assert [text for text in texts if "dog" not in text or lint(text, verbs=finite_verbs(bank))] == []
     assert {"is leading a dog", ", leading a dog", "By the way, the"} <= {
         part for part in ("is leading a dog", ", leading a dog", "By the way, the") if any(part in t for t in texts)
     }
     carried = describe({**PASSER, "pet": "poodles"}, "crop", bank=bank, n=60)
-    assert all("poodles" in text and not lint(text) for text in carried)
+    assert [text for text in carried if "poodles" not in text or lint(text)] == []
     assert any("carrying poodles" in text or "carries poodles" in text for text in carried)
     assert not any("dog" in text or "By the way" in text for text in describe(PASSER, "crop", bank=bank, n=60))
 

@@ -1,0 +1,47 @@
+"""The detector in PyTorch: on a GPU, and on a CPU where nothing faster is installed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.detect.backends.letterbox import Image, Letterbox
+from stages.detect.config import DetectConfig
+from stages.detect.suppress import Boxes
+from stages.devices import pick_dtype
+
+
+class TorchBackend:
+    """Runs a model in PyTorch. On a GPU pictures travel as bytes; letterbox and number format are made there."""
+
+    name = "torch"
+
+    def __init__(self, path: Path, config: DetectConfig, device: str) -> None:
+        from stages.detect.backends.persons import load_persons
+
+        # At 640 pixels bf16 moves boxes by up to a pixel and scores by 0.02, fp16 by a tenth of that, at equal speed.
+        fast = "fp16" if config.precision == "auto" and device != "cpu" else config.precision
+        self._device = device
+        self._floor = config.confidence_floor
+        self._model = load_persons(path, config.model, device, pick_dtype(fast, device))
+        self.final, self.things = bool(self._model.final), bool(self._model.things)
+        self.square = bool(self._model.square)
+
+    def __call__(self, images: Sequence[Image], letterbox: Letterbox) -> list[Boxes]:
+        """Candidates of each picture."""
+        import torch
+
+        with torch.inference_mode():
+            found = self._model(self._canvases(images, letterbox))
+            above = found[..., 4] > self._floor
+            counts = above.sum(1).tolist()
+            rows = found[above].cpu().numpy()
+        return np.split(rows, np.cumsum(counts)[:-1])
+
+    def _canvases(self, images: Sequence[Image], letterbox: Letterbox) -> "torch.Tensor":  # type: ignore[name-defined]  # noqa: F821
+        import torch
+
+        if self._device == "cpu":
+            return torch.from_numpy(letterbox.place(images))
+        pictures = torch.from_numpy(np.stack(images)).pin_memory()
+        return letterbox.place_tensor(pictures.to(self._device, non_blocking=True))

@@ -1,0 +1,62 @@
+"""The benchmarks of captions run, say what they measured, and refuse what they cannot read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import schemas.tables
+from benchmarks.captions import labelled, rendered, speed, variant_million
+from pipeline.flow.tables import live_files
+from tests.runs import tiny_clip
+from tests.stages.test_caption_readers import pa100k
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_clip(tmp_path_factory.mktemp("clip") / "model"))
+
+
+def test_renders_are_read_side_by_side(clip: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rendered.main(["--crops", "12", "--model", clip, "--threads", "1"]) == 0
+    told = capsys.readouterr().out
+    assert all(
+        word in told for word in ("faithful", "default", "with prior", "upper_colour", "ECE", "12 crops", "cores")
+    )
+    assert "colour bleed, faithful: one colour read for both garments of" in told
+
+
+def test_a_labelled_set_is_read_side_by_side(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pa100k(tmp_path, {"Female", "Backpack", "Trousers"}, {"AgeOver60", "Hat", "Shorts"})
+    assert labelled.main(["pa100k", str(tmp_path), "--model", clip, "--threads", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "gender" in told
+    assert "2 crops" in told
+    assert "upper_colour" not in told
+
+
+def test_a_set_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert labelled.main(["peta", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"labelled: {tmp_path}: neither PETA.mat nor any archive/Label.txt is there; give the folder of PETA\n"
+    )
+
+
+def test_speed_is_told_against_its_goals(clip: str, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--captions", "64", "--crops", "8", "--batch-size", "4", "--repeats", "1", "--threads", "1"]
+    assert speed.main(["--model", clip, *small]) == 0
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("conquer", "combine", "bare forward", "goal 20,000/s", "goal 0.95", "cores"))
+    assert speed.verdict(0.5, "7") == "goal 7 missed (50% of it)"
+    assert speed.verdict(1.0, "7") == "goal 7 reached"
+
+
+def test_the_synthetic_corpus_is_one_that_readers_accept(clip: str, tmp_path: Path) -> None:
+    corpus = variant_million.write_corpus(str(tmp_path / "corpus"), 30, ["whole", "upper"], clip)
+    ((path, units),) = live_files(corpus, "embed", "embeddings/tiny", "tiny").items()
+    table = corpus.read_table(path)
+    assert table.schema.equals(schemas.tables.embeddings(16))
+    assert (table.num_rows, len(set(table["crop_id"].to_pylist()))) == (60, 30)
+    assert set(table["unit_id"].to_pylist()) == set(units)
+    lengths = np.linalg.norm(np.stack(table["embedding"].to_numpy()).astype(np.float32), axis=1)
+    assert np.allclose(lengths, 1, atol=1e-2)
