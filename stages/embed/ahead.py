@@ -1,7 +1,7 @@
 """Work that is done one step ahead of its use, in another thread."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import TypeVar
 
 Given = TypeVar("Given")
@@ -16,7 +16,7 @@ def ahead(items: Iterable[Given], make: Callable[[Given], Made], beside: Executo
         make: Called in the executor; an exception comes up where its result would have.
         beside: Threads to work in. No more than one result waits.
     """
-    waiting = None
+    waiting: Future[Made] | None = None
     for item in items:
         coming = beside.submit(make, item)
         if waiting is not None:
