@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 import schemas.tables as tables
 from pipeline.corpus import Corpus, blob_options
@@ -16,7 +15,6 @@ from pipeline.flow.marks import read_marks
 from pipeline.ledger import Ledger
 from pipeline.recipe import Recipe
 from pipeline.runner import plan_stage
-from stages.embed.osnet import OSNet
 from tests.corpora import crop_rows, ledger_row, video_row
 from tests.local import run_here
 from tests.runs import CLIP, ask
@@ -69,7 +67,7 @@ def corpus(tmp_path) -> Corpus:
 
 def test_a_duplicate_names_the_crop_that_stands_for_all(corpus, monkeypatch):
     a = add_video(corpus, "x:a", [1, 1])
-    b = add_video(corpus, "x:b", [2**60, 0, 1])
+    b = add_video(corpus, "x:b", [0xFFFF_FFFF_0000_0000, 0, 1])
     both(monkeypatch, corpus, recipe_of(corpus))
     found = dict(ask(corpus.root, "SELECT crop_id, duplicate_of FROM duplicates"))
     # The sharpest crop of video b stands for the two of a, of which one stood for the other.
@@ -99,7 +97,7 @@ def test_the_order_in_which_videos_came_does_not_matter(tmp_path, monkeypatch):
     for order in ("abc", "cab"):
         corpus = Corpus(str(tmp_path / order))
         for name in order:
-            add_video(corpus, f"x:{name}", [1, 2**20, 3 << 30])
+            add_video(corpus, f"x:{name}", [0xFF, 0xFF00, 0xFF0000])
             both(monkeypatch, corpus, recipe_of(corpus))
         found.append(ask(corpus.root, "SELECT crop_id, duplicate_of, how, similarity FROM duplicates ORDER BY ALL"))
     assert found[0] == found[1]
@@ -145,9 +143,13 @@ def test_no_tracker_tracks_nothing(corpus, monkeypatch):
 
 
 def test_features_of_persons_are_made_beside_those_of_clip_and_used(corpus, monkeypatch, tmp_path):
+    import torch
+
+    from stages.embed.osnet import OSNet
+
     torch.manual_seed(0)
     torch.save(OSNet().state_dict(), tmp_path / "random.pt")
-    add_video(corpus, "x:a", [1, 2**40])
+    add_video(corpus, "x:a", [0xFF, 0xFF00])
     add_video(corpus, "x:b", [1])
     dedup_block = {"features": "reid", "min_cosine": 0.5, "cosine_hash_distance": None}
     recipe = recipe_of(corpus, reid={"model": str(tmp_path / "random.pt")}, dedup=dedup_block)
