@@ -21,6 +21,7 @@ from build_embedded_clip import ROOT
 from stages.embed.config import EmbedConfig
 from stages.embed.model import ClipModel
 from stages.embed.reid import ReidConfig, ReidModel
+from stages.embed.tables import ImageEncoder
 
 GAPS = (0, 20, 100, 200)
 
@@ -45,7 +46,8 @@ def read_crops(labels: list[dict[str, Any]], video: Path) -> list[npt.NDArray[np
 def search(features: npt.NDArray[np.float32], people: Sequence[str], frames: Sequence[int], gap: int) -> list[float]:
     """Queries that have somebody to find, their rank-1 and their mean average precision."""
     names, times = np.array(people), np.array(frames)
-    first, precision = [], []
+    first: list[bool] = []
+    precision: list[float] = []
     for query, likeness in enumerate(features @ features.T):
         others = np.flatnonzero((names != names[query]) | (abs(times - times[query]) > gap))
         hits = (names[others] == names[query])[np.argsort(-likeness[others], kind="stable")]
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     images = read_crops(labels, options.video)
     people, frames = [crop["identity"] for crop in labels], [crop["frame"] for crop in labels]
     clip = ClipModel(EmbedConfig(model=str(ROOT / "models" / "reidforge-clip-s"), pretrained=None))
-    models = {"embedded CLIP": clip, "OSNet": ReidModel(ReidConfig(model=options.weights))}
+    models: dict[str, ImageEncoder] = {"embedded CLIP": clip, "OSNet": ReidModel(ReidConfig(model=options.weights))}
     for name, model in models.items():
         features = model.encode_images(images)
         for gap in GAPS:
