@@ -93,4 +93,4 @@ def check_features(recipe: Recipe, kind: str, wanted_by: str) -> None:
         raise UserError(f"{wanted_by} wants features of a re-identification network, and reid.model is null; set it")
     if kind == "clip" and "whole" not in recipe.embed.regions:
         given = ", ".join(recipe.embed.regions)
-        raise UserError(f"{wanted_by} compares whole crops, and embed.regions are {given}; add whole")
+        raise UserError(f"{wanted_by} compares whole crops, and embed.regions are {given}; add whole, or switch it off")

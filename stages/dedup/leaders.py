@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from stages.dedup.alike import Best, Looks, Rows, Rule, compare
 
-# Crops that are compared at once with so many leaders: 8 million pairs, some hundred megabytes.
-_BLOCK: Final = 512
-_LEADERS: Final = 16_384
+# Crops that are compared at once with so many leaders: 8 million pairs, some two hundred megabytes.
+_BLOCK: Final = 2048
+_LEADERS: Final = 4096
 
 _CELL_SAMPLE: Final = 64
 _CELL_ROUNDS: Final = 8

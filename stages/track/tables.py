@@ -47,7 +47,9 @@ def tracks_table(
     frames = rows["frame_index"].to_numpy()
     boxes = np.stack([rows[name].to_numpy() for name in DETECTION_COLUMNS[3:]], axis=1).astype(np.float32)
     names = rows["detection_id"].to_pylist()
-    looks = _looks(names, features or {}, vectors) if config.appearance and vectors is not None else None
+    looks = (
+        _looks(names, features or {}, vectors) if config.appearance and vectors is not None and len(vectors) else None
+    )
     numbers = track_video(frames, boxes, config, step=step, fps=fps, features=looks)
     seen = np.bincount(numbers[numbers >= 0], minlength=1) * step
     chosen = np.flatnonzero(numbers >= 0)

@@ -71,15 +71,25 @@ def test_a_digest_of_the_recipe_is_checked(random_weights):
         ReidModel(ReidConfig(model=str(random_weights), model_sha256="0" * 64))
 
 
+# Two men of the street, each at two moments: frame and box.
+SEEN = {
+    "jacket": [(355, (499, 189, 537, 282)), (375, (619, 207, 661, 302))],
+    "coat": [(565, (641, 304, 671, 410)), (600, (641, 304, 670, 411))],
+}
+
+
 def test_the_published_weights_know_a_person_again():
     path = next((place for place in PLACES if place and Path(place).is_file()), None)
     if path is None:
         pytest.skip("OSNet's weights are not at hand; docs/dedup.md tells where to get them (or set REIDFORGE_OSNET)")
     capture, crops = cv2.VideoCapture(str(CLIP)), {}
-    # One man, and one woman in red, at two moments each, by eye.
-    wanted = {565: [("coat", (424, 116, 478, 240))], 580: [("coat", (424, 116, 478, 240))]}
+    wanted = {frame: (name, box) for name, sights in SEEN.items() for frame, box in sights}
     for number in range(max(wanted) + 1):
         _, frame = capture.read()
-        for name, (left, top, right, bottom) in wanted.get(number, []):
+        if number in wanted:
+            name, (left, top, right, bottom) = wanted[number]
             crops.setdefault(name, []).append(frame[top:bottom, left:right, ::-1].copy())
-    assert ReidModel(ReidConfig(model=path)).encode_images(crops["coat"]).shape == (2, 512)
+    features = ReidModel(ReidConfig(model=path)).encode_images([*crops["jacket"], *crops["coat"]])
+    likeness = features @ features.T
+    assert min(likeness[0, 1], likeness[2, 3]) > 0.8
+    assert likeness[:2, 2:].max() < 0.7

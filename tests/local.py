@@ -1,0 +1,34 @@
+"""Stages without Ray: the same steps, ledger and files, one unit after another in this process."""
+
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from pipeline.corpus import Corpus
+from pipeline.flow.stage import Job
+from pipeline.flow.stream import Operator
+from pipeline.recipe import Recipe
+from pipeline.runner import Run, StageSummary, run_stage
+from pipeline.units import run_step, start, write_units
+
+
+def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iterator[pa.Table]:
+    """As ``pipeline.flow.stream.stream``, in this process."""
+    blocks = list(start(job.todo, job.scope))
+    for operator in operators:
+        step = operator.make_step()
+        blocks = [run_step(block, step, operator.fields) for block in blocks]
+    for first in range(0, len(blocks), units_per_file):
+        together = pa.concat_tables(blocks[first : first + units_per_file])
+        yield write_units(together, job.corpus, job.fingerprint)
+
+
+def run_here(patch: pytest.MonkeyPatch, corpus: Corpus, recipe: Recipe, module: ModuleType) -> StageSummary:
+    """Run the stage of a module of ``pipeline.flow``."""
+    patch.setattr(module, "stream", stream)
+    if hasattr(module, "actors_for"):
+        patch.setattr(module, "actors_for", lambda *_: (1, 1.0, 0.0))
+    return run_stage(Run(corpus=corpus, recipe=recipe, run_id="here", console=Console(quiet=True)), module.STAGE)
