@@ -1,0 +1,1 @@
+"""Frames per second of the detect stage."""

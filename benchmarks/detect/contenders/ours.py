@@ -1,0 +1,103 @@
+"""The detect stage as ``reidforge run`` runs it, on a local cluster, into a corpus of its own."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+import schemas.tables
+from benchmarks.detect.measure import FLOOR, MAX_ASPECT, MIN_ASPECT, MIN_CONFIDENCE, MIN_WIDTH, Task, report
+from pipeline import cluster
+from pipeline.corpus import Corpus
+from pipeline.flow.crawl import VIDEOS
+from pipeline.flow.detect import CROPS, STAGE
+from pipeline.flow.tables import live_files
+from pipeline.ledger import Ledger
+from pipeline.recipe import Recipe
+from pipeline.runner import Run, StageSummary, run_stage
+from stages.crawl.download import Fetched
+from stages.crawl.videos import video_row
+from stages.video.limits import VideoLimits
+from stages.video.probe import probe
+
+
+def street(folder: Path, task: Task, **detect: object) -> tuple[Corpus, Recipe]:
+    """A corpus in which the video stands as often as the task says, crawled already; and the recipe of the task."""
+    rules = {
+        "min_confidence": MIN_CONFIDENCE, "min_width": MIN_WIDTH, "min_aspect": MIN_ASPECT, "max_aspect": MAX_ASPECT,
+    }  # fmt: skip
+    wanted = {
+        "model": task.weights, "confidence_floor": FLOOR, "sampling": {"every_frames": task.every}, "rules": rules,
+    } | detect  # fmt: skip
+    recipe = Recipe.model_validate({"corpus": str(folder), "detect": wanted, "run": {"cpus": task.cores}})
+    corpus = Corpus(str(folder))
+    _crawl(corpus, task)
+    return corpus, recipe
+
+
+def _crawl(corpus: Corpus, task: Task) -> None:
+    import datetime as dt
+
+    import pyarrow as pa
+
+    corpus.upload(Path(task.video), "media/street.mp4")
+    with Path(task.video).open("rb") as file:
+        facts = probe(file, VideoLimits())
+    rows, outcomes = [], []
+    for copy in range(task.copies):
+        video = f"bench:{copy:04d}"
+        fetched = Fetched(
+            path=Path(task.video),
+            video_id=video,
+            url=f"http://localhost/{copy}",
+            info={},
+            fetched_at=dt.datetime.now(dt.UTC),
+        )
+        rows.append(video_row(fetched, facts, media_path="media/street.mp4", query=None, unit_id=video))
+        outcomes.append(_outcome(video))
+    corpus.write_table(pa.concat_tables(rows).cast(schemas.tables.VIDEOS), f"{VIDEOS}/bench.parquet")
+    Ledger(corpus, "crawl").append(outcomes)
+
+
+def _outcome(unit: str) -> dict[str, object]:
+    return {
+        "unit_id": unit, "scope": "", "inputs": "", "fingerprint": "bench", "status": "ok", "attempts": 1,
+        "outputs": [f"{VIDEOS}/bench.parquet"], "rows_out": 1, "seconds": 0.0, "run_id": "bench",
+    }  # fmt: skip
+
+
+def detect(corpus: Corpus, recipe: Recipe) -> StageSummary:
+    """Run the detect stage on the cluster at hand."""
+    with Path(os.devnull).open("w") as nowhere:
+        run = Run(corpus=corpus, recipe=recipe, run_id="bench", console=Console(file=nowhere))
+        return run_stage(run, STAGE)
+
+
+def count(corpus: Corpus, folder: str) -> int:
+    """Rows of a table that count."""
+    return sum(corpus.read_table(path, ["unit_id"]).num_rows for path in live_files(corpus, STAGE.name, folder))
+
+
+def main() -> None:
+    """Run the task, and report."""
+    task = Task.given()
+    logging.getLogger("reidforge").addHandler(logging.NullHandler())
+    with tempfile.TemporaryDirectory(prefix="reidforge-bench-") as folder, contextlib.ExitStack() as stack:
+        corpus, recipe = street(Path(folder) / "corpus", task)
+        cluster.connect(None, recipe.run)
+        stack.callback(cluster.disconnect)
+        summary = detect(corpus, recipe)
+        if summary.failed:
+            raise SystemExit(f"{summary.failed} chunks failed: {summary.reasons}")
+        report(task.copies * -(-_frames(corpus) // task.every), count(corpus, CROPS))
+
+
+def _frames(corpus: Corpus) -> int:
+    return int(corpus.read_table(f"{VIDEOS}/bench.parquet")["frames"][0].as_py())
+
+
+if __name__ == "__main__":
+    main()

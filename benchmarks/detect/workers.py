@@ -1,0 +1,102 @@
+"""How the detect stage's flow scales: 1, 2 and 4 nodes of one machine, with operators that sleep; one table.
+
+Usage::
+
+    python -m benchmarks.detect.workers --nodes 1 2 4
+
+Nodes are made by Ray's own test utility. Operators sleep in place of decoding and looking, as the nodes share the
+cores; so the figure tells what the flow itself - scheduling, blocks, ledger - costs as workers are added.
+"""
+
+import argparse
+import functools
+import tempfile
+import time
+
+import pyarrow as pa
+
+from benchmarks.detect.measure import machine, table
+from pipeline import cluster
+from pipeline.corpus import Corpus
+from pipeline.flow.stage import Job, units
+from pipeline.flow.stream import Operator, stream
+from pipeline.recipe import Recipe
+from pipeline.units import RESULT, Row, Step, result
+
+_PIXELS = pa.schema([pa.field("pixels", pa.large_binary())])
+_WANTED = pa.schema([pa.field("number", pa.int64())])
+_BYTES = 1 << 20  # a frame's worth: what travels is not what is measured
+
+
+def main() -> None:
+    """Run each size of cluster, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--units", type=int, default=40, help="units per node")
+    parser.add_argument("--seconds", type=float, default=0.5, help="that a unit takes a model")
+    given = parser.parse_args()
+    rates = {nodes: _rate(nodes, given.units * nodes, given.seconds) for nodes in given.nodes}
+    base = rates[given.nodes[0]] / given.nodes[0]
+    rows = [[f"{nodes}", f"{rate:.2f}", f"{rate / nodes / base:.2f}"] for nodes, rate in rates.items()]
+    print(f"{machine(1)}\nnodes of one model each; a unit takes it {given.seconds} s\n")
+    print(table(["nodes", "units/s", "of linear"], rows))
+
+
+def _rate(nodes: int, count: int, seconds: float) -> float:
+    """Units per second, from the first outcome to the last."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        for _ in range(nodes):
+            machines.add_node(num_cpus=1, object_store_memory=200 << 20)
+        cluster.connect(machines.address, Recipe.model_validate({"corpus": "unused"}).run)
+        with tempfile.TemporaryDirectory(prefix="reidforge-bench-") as folder:
+            return _run(folder, nodes, count, seconds)
+    finally:
+        ray.shutdown()
+        machines.shutdown()
+
+
+def _run(folder: str, nodes: int, count: int, seconds: float) -> float:
+    todo = units([{"unit_id": f"{number:06d}", "inputs": "", "number": number} for number in range(count)], _WANTED)
+    job = Job(
+        corpus=Corpus(folder),
+        recipe=Recipe.model_validate({"corpus": folder}),
+        fingerprint="bench",
+        scope="",
+        todo=todo,
+    )
+    operators = [
+        Operator(make_step=functools.partial(_make_decode, seconds / 5), fields=_PIXELS, cpus=0.25, tasks=2 * nodes),
+        Operator(make_step=functools.partial(_make_look, seconds), fields=RESULT, cpus=0.5, actors=nodes),
+    ]
+    done, moments = 0, []
+    for outcomes in stream(job, operators, units_per_file=1):
+        done += outcomes.num_rows
+        moments.append((time.perf_counter(), done))
+    (began, before), (ended, after) = moments[0], moments[-1]
+    if after != count:
+        raise SystemExit(f"{count - after} of {count} units did not come back")
+    return (after - before) / (ended - began)
+
+
+def _make_decode(seconds: float) -> Step:
+    def decode(_: Row) -> Row:
+        time.sleep(seconds)
+        return {"pixels": bytes(_BYTES)}
+
+    return decode
+
+
+def _make_look(seconds: float) -> Step:
+    def look(row: Row) -> Row:
+        time.sleep(seconds)
+        return result({"things": pa.table({"unit_id": [row["unit_id"]]})}, "")
+
+    return look
+
+
+if __name__ == "__main__":
+    main()
