@@ -48,7 +48,7 @@ _WANTED = pa.schema(
 _BOX = ("x1", "y1", "x2", "y2", "confidence")
 
 # What of the configuration decides the crops when no model looks at the frames.
-_DECIDES = ("source", "reference", "rules", "crop", "chunk_seconds")
+_DECIDES = ("source", "reference", "rules", "crop", "faces", "chunk_seconds")
 
 
 def identity(config: DetectConfig) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stages.detect.config import DetectConfig
+from stages.detect.config import DetectConfig, RulesConfig
 from stages.detect.crops import Image
 from stages.detect.tables import detect_chunk
 from stages.imports.reference import Reference
@@ -47,7 +47,7 @@ def cut_published(
         ``detections`` and ``crops`` as ``detect_chunk`` gives them; boxes in pixels of the frames at hand.
     """
     scale = np.array([facts.width / reference.width, facts.height / reference.height], np.float32)
-    rules = config.rules.model_copy(update={"min_width": config.rules.min_width * float(scale[0])})
+    rules = _in_frame_pixels(config.rules, *map(float, scale))
     factors = np.array([*scale, *scale, 1], np.float32)
     scaled = {index: found * factors for index, found in boxes.items()}
     tables = detect_chunk(
@@ -60,6 +60,11 @@ def cut_published(
     lost = _without_frame(scaled, {index for index, *_ in frames}, facts, video_id, unit_id, tables[0].schema)
     detections, crops = (_confidence(table) for table in (pa.concat_tables([tables[0], lost]), tables[1]))
     return _told(detections, reference), crops
+
+
+def _in_frame_pixels(rules: RulesConfig, across: float, down: float) -> RulesConfig:
+    height = None if rules.min_height is None else rules.min_height * down
+    return rules.model_copy(update={"min_width": rules.min_width * across, "min_height": height})
 
 
 def _without_frame(
