@@ -79,7 +79,7 @@ def _run(folder: str, nodes: int, count: int, seconds: float) -> float:
     (began, before), (ended, after) = moments[0], moments[-1]
     if after != count:
         raise SystemExit(f"{count - after} of {count} units did not come back")
-    return (after - before) / (ended - began)
+    return float(after - before) / (ended - began)
 
 
 def _make_decode(seconds: float) -> Step:
