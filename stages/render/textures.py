@@ -51,7 +51,7 @@ PATTERN_COUNT = 6
 def pattern(kind: str, variant: int) -> Gray:
     """A pattern of cloth as the share of the second colour, 0 to 255, uint8 (SIZE, SIZE); its period is 32 pixels.
 
-    The second colour covers a third at most: a garment is called by the colour of which there is most.
+    The second colour covers a quarter at most: a garment is called by the colour of which there is most.
 
     Args:
         kind: striped, plaid or patterned.
@@ -67,12 +67,12 @@ def _bars(duty: float, offset: float = 0.0) -> NDArray[np.float32]:
 
 
 def _stripes(variant: int) -> Gray:
-    line = _bars((0.2, 0.3, 0.28, 0.15, 0.26, 0.24)[variant])
+    line = _bars((0.15, 0.24, 0.22, 0.12, 0.2, 0.18)[variant])
     return np.repeat((line * 255).astype(np.uint8)[:, None], SIZE, axis=1)
 
 
 def _plaid(variant: int) -> Gray:
-    duty = (0.24, 0.18, 0.3, 0.14, 0.2, 0.27)[variant]
+    duty = (0.16, 0.12, 0.2, 0.1, 0.14, 0.18)[variant]
     one = _bars(duty)
     share = (one[:, None] + one[None]) * 0.5
     fine = _bars(0.08, 0.45)
@@ -82,7 +82,7 @@ def _plaid(variant: int) -> Gray:
 def _print(rng: np.random.Generator, variant: int) -> Gray:
     """Dots, flowers, camouflage."""
     if variant % 3 == 0:
-        return np.where(_cloud(rng, (30, 30)) > 0.45, 255, 0).astype(np.uint8)
+        return np.where(_cloud(rng, (30, 30)) > 0.75, 255, 0).astype(np.uint8)
     canvas = np.zeros((SIZE, SIZE), np.uint8)
     for row in range(0, SIZE + 32, 32):
         for column in range(0, SIZE + 32, 32):
@@ -93,11 +93,11 @@ def _print(rng: np.random.Generator, variant: int) -> Gray:
 
 def _motif(canvas: Gray, at: tuple[int, int], kind: int, rng: np.random.Generator) -> None:
     if kind == 1:
-        cv2.circle(canvas, at, 8, 255, -1)
+        cv2.circle(canvas, at, 7, 255, -1)
         return
     x, y = at[0] + int(rng.integers(-6, 7)), at[1] + int(rng.integers(-6, 7))
     for angle in np.arange(5) * 2 * np.pi / 5 + rng.random():
-        cv2.circle(canvas, (int(x + 7 * np.cos(angle)), int(y + 7 * np.sin(angle))), 5, 230, -1)
+        cv2.circle(canvas, (int(x + 7 * np.cos(angle)), int(y + 7 * np.sin(angle))), 4, 230, -1)
     cv2.circle(canvas, (x, y), 3, 90, -1)
 
 
