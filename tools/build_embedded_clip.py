@@ -135,10 +135,19 @@ class Reader:
         return self.read_images([image for image in map(decode, jpegs) if image is not None])
 
     def read_images(self, images: Sequence[Image]) -> list[dict[str, str]]:
-        """Most probable value of every attribute of each crop; factors of a phrase are summed over the others."""
-        features, found = self._model.encode_images(images), {}
+        """Most probable value of every attribute of each crop, read from the regions that the bank names.
+
+        Factors of a phrase are summed over the others.
+        """
+        blends = {block.name: block.blend for block in self._bank.attributes}
+        regions = sorted({region for blend in blends.values() for region in blend})
+        seen = {
+            region: self._model.encode_images([cut_region(image, region) for image in images]) for region in regions
+        }
+        found = {}
         for block in self._bank.attributes:
             facets = block_facets(block)
+            features = sum(share * seen[region] for region, share in blends[block.name].items())
             logits = self._model.logit_scale * features @ self._texts[block.name].T
             shares = np.exp(logits - logits.max(axis=1, keepdims=True))
             grid = shares.reshape(len(images), *(len(facet.phrases) for facet in facets))
