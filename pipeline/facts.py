@@ -53,6 +53,8 @@ class CorpusReport:
     captioner: str | None
     """Embedding model that the captions were read from."""
     videos: int
+    frames: int
+    """Frames that were looked at."""
     frames_with_persons: int
     """Frames in which the detector found somebody; a frame without persons leaves no row."""
     detections: int
@@ -145,6 +147,7 @@ def _gather(connection: duckdb.DuckDBPyConnection, corpus: Corpus, variant: str 
         variant=variant,
         captioner=captioner_of(connection, variant),
         videos=value(connection, "SELECT count(*) FROM videos"),
+        frames=value(connection, "SELECT coalesce(sum(frames), 0)::BIGINT FROM ledger WHERE status <> 'retired'"),
         frames_with_persons=value(connection, "SELECT count(DISTINCT (video_id, frame_index)) FROM detections"),
         detections=value(connection, "SELECT count(*) FROM detections"),
         dropped={row["drop_reason"]: row["n"] for row in dropped},

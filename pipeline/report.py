@@ -22,9 +22,9 @@ __all__ = ["CorpusReport", "about", "gather", "render", "write_contact_sheet"]
 SHEET_CROPS: Final = 24
 
 _DRAWN: Final = (
-    "It was trained on drawn pedestrians alone: it is right about the colours of drawn garments in half of the cases,"
-    " guesses at the rest, and knows nothing of real persons. Captions for real work need real weights, such as"
-    " recipes/luperson_t.yaml names."
+    "It was trained on drawn pedestrians alone. Of these it reads nine garment colours in ten and seven genders in ten"
+    " rightly; bags, phones and the kind of upper garment it guesses, and of real persons it knows little more."
+    " Captions for real work need real weights, such as recipes/luperson_t.yaml names."
 )
 
 # The crops that the sheet is chosen from: of some videos, in each stretch of time the sharpest. Only their bytes
@@ -109,7 +109,7 @@ def _facts(report: CorpusReport) -> Table:
     facts = {
         "corpus": report.corpus,
         "videos": f"{report.videos:,}",
-        "frames with persons": f"{report.frames_with_persons:,}",
+        "frames": f"{report.frames:,} looked at, {report.frames_with_persons:,} with persons",
         "detections": f"{report.detections:,}: {kept:,} kept; dropped {reasons}",
         "crops": f"{report.crops:,}",
         "variant": report.variant or "none",

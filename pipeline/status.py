@@ -17,7 +17,20 @@ from pipeline.ledger import Ledger, query
 # A run that says nothing for so long, and for ten times as long as a unit takes it, was killed.
 _SILENT_S: Final = 600
 
-_ORDER: Final = ("discover", "import", "crawl", "detect", "embed", "caption", "publish", "pretrain")
+_ORDER: Final = (
+    "discover",
+    "import",
+    "crawl",
+    "detect",
+    "embed",
+    "reid",
+    "track",
+    "dedup",
+    "dedup_across",
+    "caption",
+    "publish",
+    "pretrain",
+)
 
 _UNITS = """
 SELECT stage, count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'empty') AS empty,
