@@ -266,6 +266,8 @@ def test_from_published_lists_to_crops(detected: Any, tmp_path: Path) -> None:
             "--set",
             "detect.reference=960x720",
             "--set",
+            "detect.rules.min_width=20",  # of the published pixels
+            "--set",
             "detect.model=/none.pt",
         ]
         run = functools.partial(reidforge, "run", str(recipe), *choice, "--until", "detect")
