@@ -46,7 +46,7 @@ def test_from_a_list_of_addresses_to_a_checkpoint_and_nothing_twice(tmp_path: Pa
         changed = reidforge("run", str(recipe), "--set", "run.max_failed_share=1", "--set", "caption.seed=9")
     assert changed.returncode == 0, changed.stderr
     ran = dict(ask(corpus, "SELECT stage, count(DISTINCT run_id) FROM ledger_history GROUP BY stage"))
-    assert ran == {"crawl": 1, "detect": 1, "embed": 1, "caption": 2, "publish": 2, "pretrain": 2}
+    assert ran == {"crawl": 1, "detect": 1, "embed": 1, "dedup": 1, "caption": 2, "publish": 2, "pretrain": 2}
     scores = dict(ask(corpus, "SELECT name, count(*) FROM metrics WHERE phase = 'val' GROUP BY name"))
     assert scores["r1"] == scores["map"] == 2
 
