@@ -113,9 +113,11 @@ def test_open_clip_computes_what_the_graph_computes(tmp_path: Path) -> None:
     folder = openai_tower.write_model(openai_tower.read_tower(file), tmp_path / "model")
     model = ClipModel(EmbedConfig(model=str(folder), pretrained=None, precision="fp32"))
     _, frame = cv2.VideoCapture(str(openai_tower.ROOT / "demo" / "street.mp4")).read()
-    crops = [np.ascontiguousarray(frame[top : top + 120, 300:360, ::-1]) for top in (100, 200, 300, 400)]
+    crops = [np.ascontiguousarray(frame[top : top + 224, 300:524, ::-1]) for top in (50, 150, 250, 350)]
+    mean, std = (np.array(model.preprocess[key], np.float32) for key in ("mean", "std"))
+    pixels = ((np.stack(crops) / np.float32(255) - mean) / std).transpose(0, 3, 1, 2)
     session = runtime.InferenceSession(float_twin(file), providers=["CPUExecutionProvider"])
-    expected = session.run(["image_embeds"], {"pixel_values": model._to_tensor(crops).numpy()})[0]
+    expected = session.run(["image_embeds"], {"pixel_values": np.ascontiguousarray(pixels)})[0]
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     # The folder keeps float16.
     assert (model.encode_images(crops) * expected).sum(axis=1) == pytest.approx(np.ones(4), abs=1e-4)
