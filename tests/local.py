@@ -29,6 +29,6 @@ def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iter
 def run_here(patch: pytest.MonkeyPatch, corpus: Corpus, recipe: Recipe, module: ModuleType) -> StageSummary:
     """Run the stage of a module of ``pipeline.flow``."""
     patch.setattr(module, "stream", stream)
-    if hasattr(module, "actors_for"):
-        patch.setattr(module, "actors_for", lambda *_: (1, 1.0, 0.0))
+    for name in ("actors_for", "busy_actors_for"):
+        patch.setattr(module, name, lambda *_: (1, 1.0, 0.0), raising=False)
     return run_stage(Run(corpus=corpus, recipe=recipe, run_id="here", console=Console(quiet=True)), module.STAGE)
