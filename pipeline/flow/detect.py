@@ -23,6 +23,7 @@ from pipeline.units import RESULT, Row, Step, result
 from stages.detect.backends.choice import pick_backend
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
+from stages.detect.sampling import facts_to_read
 from stages.video.facts import VideoFacts
 
 log = logging.getLogger("reidforge")
@@ -40,7 +41,7 @@ _WANTED = pa.schema(
         pa.field("media_path", pa.string()),
         pa.field("start", pa.int64()),
         pa.field("stop", pa.int64()),
-        # One string per video, shared by its chunks: key frames and the other facts that decoding needs.
+        # What decoding needs to know of the video, the key frames near the chunk among it.
         pa.field("facts", pa.string()),
     ]
 )
@@ -76,7 +77,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 
 
 def _chunks(video: Row, config: DetectConfig) -> Iterator[Row]:
-    facts = json.dumps(VideoFacts.from_row(video).to_row())
+    facts = VideoFacts.from_row(video)
     for chunk in cut_chunks(video["video_id"], video["frames"], video["fps"], config.chunk_seconds):
         yield {
             "unit_id": chunk.unit_id,
@@ -85,7 +86,7 @@ def _chunks(video: Row, config: DetectConfig) -> Iterator[Row]:
             "media_path": video["media_path"],
             "start": chunk.start,
             "stop": chunk.stop,
-            "facts": facts,
+            "facts": json.dumps(facts_to_read(facts, chunk.start, chunk.stop, config.sampling).to_row()),
         }
 
 

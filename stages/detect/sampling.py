@@ -10,7 +10,7 @@ from stages.detect.chunks import with_lead_in
 from stages.detect.config import SamplingConfig
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
-from stages.video.frames import Image, read_frames
+from stages.video.frames import Image, excerpt, read_frames
 from stages.video.limits import VideoLimits
 
 Frame = tuple[int, float, Image]
@@ -55,6 +55,25 @@ def read_sampled(
                 yield index, pts_s, image
     if wanted and not decoded:
         raise UnitError(f"none of the frames wanted between {start} and {stop} can be decoded", kind="damaged")
+
+
+def facts_to_read(facts: VideoFacts, start: int, stop: int, sampling: SamplingConfig) -> VideoFacts:
+    """What of a video's facts ``read_sampled`` needs to read a chunk.
+
+    Args:
+        facts: Of the whole video.
+        start: First frame index of the chunk.
+        stop: Frame index past the chunk.
+        sampling: What the recipe says.
+
+    Returns:
+        The facts, with fewer key frames; all of them where it is they that are sampled, as they are numbered from the
+        start of the video.
+    """
+    if sampling.key_frames:
+        return facts
+    first = min((index for _, index in with_lead_in(start, stop, sampling, facts.fps, ())), default=start)
+    return excerpt(facts, min(first, start), stop)
 
 
 def _changes(

@@ -6,6 +6,7 @@ would break after a seek (leading pictures of an open group), at a damaged frame
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -30,6 +31,9 @@ _WORTH_A_SEEK = 12
 
 # How many key frames back to look for one that decodes by itself (gradual refresh has none but the first).
 _LOOK_BACK = 3
+
+# How many key frames before the one wanted a seek aims at, in turn.
+_AIMS = (0, 1, 3)
 
 # Far enough before the first key frame for any demuxer to land at the start of the file.
 _BEFORE_ALL_S = 3600
@@ -84,6 +88,24 @@ def read_frames(
     if wanted and not found:
         text = f"none of the {len(wanted)} frames wanted between {start} and {stop} can be decoded"
         raise UnitError(text, kind="damaged")
+
+
+def excerpt(facts: VideoFacts, start: int, stop: int) -> VideoFacts:
+    """What ``read_frames`` needs to know to read inside a stretch.
+
+    Hours of video have thousands of key frames; a chunk carries the few that it may seek to.
+
+    Args:
+        facts: Of the whole video.
+        start: First frame index of the stretch.
+        stop: Frame index past the stretch.
+
+    Returns:
+        The facts, with the first key frame and those near and inside the stretch.
+    """
+    nearest = max(_key_of(facts, start) - _LOOK_BACK - max(_AIMS), 1)
+    near = facts.key_frames[nearest : _key_of(facts, stop) + 1]
+    return replace(facts, key_frames=[facts.key_frames[0], *near])
 
 
 def _picture(frame: "av.VideoFrame", rotation: int) -> Image:
@@ -176,7 +198,7 @@ def _packets_from(
     and in the end a time before the first.
     """
     key_pts = facts.key_frames[position][1]
-    aims = [facts.key_frames[earlier][1] for earlier in (position, position - 1, position - 3) if earlier >= 0]
+    aims = [facts.key_frames[position - back][1] for back in _AIMS if back <= position]
     for aim in [*aims, facts.key_frames[0][1] - round(_BEFORE_ALL_S / facts.time_base)]:
         if not _seek(container, stream, aim):
             continue

@@ -6,7 +6,7 @@ import pytest
 
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import SamplingConfig
-from stages.detect.sampling import change, read_sampled, thumbnail
+from stages.detect.sampling import change, facts_to_read, read_sampled, thumbnail
 from stages.errors import UnitError
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
@@ -27,18 +27,20 @@ SOURCES = {
     "turned": ("b.mp4", {"rotation": 90}),
     "odd sizes": ("c.webm", {"codec": "libvpx-vp9", "crop": (127, 191)}),
     "interlaced": ("d.mp4", {"interlaced": True}),
+    "a key frame every other frame": ("e.mp4", {"gop": 2}),
 }
 
 
 def read(path: Path, sampling: dict[str, object], seconds: float) -> list[tuple[int, float, bytes]]:
-    """What all chunks of a video give together, each read with a file handle of its own."""
+    """What all chunks of a video give together, each read with a file handle and an excerpt of the facts of its own."""
     config = SamplingConfig.model_validate(sampling)
     with path.open("rb") as file:
         facts = probe(file, LIMITS)
     found = []
     for chunk in cut_chunks("v", facts.frames, facts.fps, seconds):
+        near = facts_to_read(facts, chunk.start, chunk.stop, config)
         with path.open("rb") as file:
-            for index, pts_s, image in read_sampled(file, facts, chunk.start, chunk.stop, config, LIMITS):
+            for index, pts_s, image in read_sampled(file, near, chunk.start, chunk.stop, config, LIMITS):
                 assert chunk.start <= index < chunk.stop
                 found.append((index, pts_s, image.tobytes()))
     return found
@@ -53,6 +55,15 @@ def test_the_length_of_chunks_changes_no_frame(kind: str, source: str, tmp_path:
     assert len(whole) > 3 or kind == "adaptive key frames"
     for seconds in (0.4, 1.3, 2.6):
         assert read(path, KINDS[kind], seconds) == whole
+
+
+def test_a_chunk_of_a_long_video_knows_few_key_frames(tmp_path: Path) -> None:
+    with make_clip(tmp_path / "a.mp4", gop=1).open("rb") as file:
+        facts = probe(file, LIMITS)
+    assert len(facts.key_frames) == 60
+    near = facts_to_read(facts, 40, 44, SamplingConfig(every_frames=4))
+    assert len(near.key_frames) < 20
+    assert near.key_frames[0] == facts.key_frames[0]
 
 
 def test_key_frames_are_those_of_the_stream() -> None:

@@ -12,7 +12,7 @@ import pytest
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 from stages.video.fields import without_combing
-from stages.video.frames import read_frames
+from stages.video.frames import excerpt, read_frames
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
 from tests.stages.clips import FPS, HEIGHT, OPEN_GOP, REFRESH, WIDTH, make_clip, told_index
@@ -45,13 +45,14 @@ CASES = {
 
 
 def read_all(path: Path, facts: VideoFacts, size: int, step: int = 1) -> dict[int, tuple[float, np.ndarray]]:
-    """Frames of the whole file, read chunk by chunk, each chunk with a file handle of its own."""
+    """Frames of the whole file, read chunk by chunk, each chunk with a file handle and an excerpt of its own."""
     found = {}
     for start in range(0, facts.frames, size):
         stop = min(start + size, facts.frames)
         wanted = [index for index in range(start, stop) if index % step == 0]
         with path.open("rb") as file:
-            found |= {index: (pts, image) for index, pts, image in read_frames(file, facts, start, stop, wanted)}
+            frames = read_frames(file, excerpt(facts, start, stop), start, stop, wanted)
+            found |= {index: (pts, image) for index, pts, image in frames}
     return found
 
 
