@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+from embedded_texts import Truth
 from torch import nn
 
 from stages.caption.bank import Bank
@@ -28,7 +29,6 @@ from stages.pretrain.heap import keep_freed_memory
 from stages.pretrain.loop import schedule
 from stages.pretrain.model import TwoTowers, export
 
-Truth = Mapping[str, str]
 Pixels = npt.NDArray[np.uint8]
 
 UNKNOWN = -100
