@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from build_embedded_clip import ROOT, Reader
+from build_embedded_clip import ROOT, read
 
 from stages.caption.bank import load_bank
 from stages.caption.readers import LabelError, read_street
@@ -32,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         crops = list(read_street(options.labels, options.video))
     except LabelError as error:
         raise SystemExit(str(error)) from error
-    reader = Reader(ClipModel(EmbedConfig(model=str(options.model), pretrained=None)), load_bank("unipt14"))
-    read = reader.read([crop.read() for crop in crops])
+    model = ClipModel(EmbedConfig(model=str(options.model), pretrained=None))
+    attributes = read(model, load_bank("unipt14"), [crop.read() for crop in crops])
+    found = [{item["attribute"]: item["value"] for item in row} for row in attributes.to_pylist()]
     for name in ATTRIBUTES:
-        right = [row[name] in crop.truth[name] for row, crop in zip(read, crops, strict=True) if name in crop.truth]
+        right = [row[name] in crop.truth[name] for row, crop in zip(found, crops, strict=True) if name in crop.truth]
         print(f"{name:14} {sum(right):4} of {len(right):4}  {np.mean(right) if right else float('nan'):.2f}")
     return 0
 
