@@ -15,7 +15,6 @@ import os
 import random
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,16 @@ import yaml
 from embedded_attributes import Crops, teach
 from embedded_texts import Truth, texts_of_block
 
-from stages.caption.bank import Bank, block_facets, block_prompts, load_bank
+from stages.caption.bank import Bank, load_bank
+from stages.caption.config import CaptionConfig
+from stages.caption.conquer import encode_bank, read_attributes
+from stages.caption.judge import judge
 from stages.embed.config import EmbedConfig
 from stages.embed.model import ClipModel
 from stages.embed.regions import cut_region
 from stages.embed.tables import decode
 from stages.pretrain.checkpoint import latest
 from stages.pretrain.config import PretrainConfig
-from stages.pretrain.data import Image
 from stages.pretrain.loop import train
 from stages.pretrain.model import TwoTowers, export
 
@@ -119,42 +120,16 @@ def _cut(jpeg: bytes, region: Any) -> bytes:
     return bytes(cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
 
 
-class Reader:
-    """Zero-shot reading: the prompts of the bank against image features, as the caption stage does it."""
+def read(model: ClipModel, bank: Bank, jpegs: Sequence[bytes]) -> pa.ListArray:
+    """The ``attributes`` of encoded crops, read zero-shot by the prompts of the bank as the caption stage does it.
 
-    def __init__(self, model: ClipModel, bank: Bank) -> None:
-        self._model, self._bank, self._texts = model, bank, {}
-        for block in bank.attributes:
-            prompts = block_prompts(block)
-            features = model.encode_texts([text for phrase in prompts for text in phrase])
-            means = [rows.mean(0) for rows in np.split(features, np.cumsum([len(p) for p in prompts])[:-1])]
-            self._texts[block.name] = np.stack([mean / np.linalg.norm(mean) for mean in means])
-
-    def read(self, jpegs: Sequence[bytes]) -> list[dict[str, str]]:
-        """As ``read_images``, of encoded crops."""
-        return self.read_images([image for image in map(decode, jpegs) if image is not None])
-
-    def read_images(self, images: Sequence[Image]) -> list[dict[str, str]]:
-        """Most probable value of every attribute of each crop, read from the regions that the bank names.
-
-        Factors of a phrase are summed over the others.
-        """
-        blends = {block.name: block.blend for block in self._bank.attributes}
-        regions = sorted({region for blend in blends.values() for region in blend})
-        seen = {
-            region: self._model.encode_images([cut_region(image, region) for image in images]) for region in regions
-        }
-        found = {}
-        for block in self._bank.attributes:
-            facets = block_facets(block)
-            features = sum(share * seen[region] for region, share in blends[block.name].items())
-            logits = self._model.logit_scale * features @ self._texts[block.name].T
-            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-            grid = shares.reshape(len(images), *(len(facet.phrases) for facet in facets))
-            for axis, facet in enumerate(facets, 1):
-                others = tuple(other for other in range(1, grid.ndim) if other != axis)
-                found[facet.name] = [facet.phrases[index].value for index in grid.sum(axis=others).argmax(axis=1)]
-        return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+    The stage stores features as float16 in between, and so reads one value in ten thousand otherwise.
+    """
+    images = [image for image in map(decode, jpegs) if image is not None]
+    regions: list[Any] = sorted({region for block in bank.attributes for region in block.blend})
+    features = {region: model.encode_images([cut_region(image, region) for image in images]) for region in regions}
+    encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
+    return read_attributes(features, encoded, CaptionConfig()).to_arrow()
 
 
 def measure(folder: Path, bank: Bank, paths: Sequence[Path]) -> dict[str, dict[str, float]]:
@@ -165,15 +140,10 @@ def measure(folder: Path, bank: Bank, paths: Sequence[Path]) -> dict[str, dict[s
         reader that looks at nothing would get.
     """
     model = ClipModel(EmbedConfig(model=str(folder), pretrained=None, threads=2))
-    reader, (_, jpegs, truths) = Reader(model, bank), load(paths)
-    read = [row for start in range(0, len(jpegs), CHUNK) for row in reader.read(jpegs[start : start + CHUNK])]
-    figures = {}
-    for name in (facet.name for facet in bank.facets):
-        pairs = [(found[name], truth[name]) for found, truth in zip(read, truths, strict=True) if name in truth]
-        commonest = Counter(value for _, value in pairs).most_common(1)[0][1] / len(pairs)
-        right = sum(found == value for found, value in pairs) / len(pairs)
-        figures[name] = {"right": round(right, 4), "commonest": round(commonest, 4)}
-    return figures
+    _, jpegs, truths = load(paths)
+    accepted = [{name: frozenset([value]) for name, value in truth.items()} for truth in truths]
+    scores = judge(read(model, bank, jpegs), accepted, bank)
+    return {score.attribute: {"right": round(score.right, 4), "commonest": round(score.guess, 4)} for score in scores}
 
 
 def write_figures(folder: Path, figures: dict[str, dict[str, float]], crops: int) -> None:

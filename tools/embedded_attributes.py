@@ -6,7 +6,6 @@ classifier of every attribute (cosines with one vector per value, as CLIP will c
 that it is read from and on the whole crop; the text tower is tuned to it afterwards.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+from embedded_texts import Truth
 from torch import nn
 
 from stages.caption.bank import Bank
@@ -26,15 +26,17 @@ from stages.embed.tables import decode
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.data import Inputs
 from stages.pretrain.heap import keep_freed_memory
+from stages.pretrain.loop import schedule
 from stages.pretrain.model import TwoTowers, export
 
-Truth = Mapping[str, str]
 Pixels = npt.NDArray[np.uint8]
 
 UNKNOWN = -100
 SHIFT = 2
 """Pixels by which a picture is moved at most to either side, and twice as many up or down."""
 SAVE_EVERY, TELL_EVERY = 500, 100
+CYCLE = PretrainConfig(warmup_share=0.1, decay="cosine")
+"""How the rate of each cycle rises and falls: as in SGDR, but up over a tenth first."""
 
 
 class Classifier(nn.Module):
@@ -160,13 +162,10 @@ def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops:
     return export(towers, work / "taught")
 
 
-def _rates(cycles: Sequence[Mapping[str, float]]) -> list[float]:
-    """Learning rate of every step: each cycle warms up over a tenth and falls to nothing along a cosine (SGDR)."""
-    rates: list[float] = []
-    for cycle in cycles:
-        steps = int(cycle["steps"])
-        warm = max(1, steps // 10)
-        for step in range(steps):
-            fall = (1 + math.cos(math.pi * max(0, step - warm) / (steps - warm))) / 2
-            rates.append(cycle["learning_rate"] * min(1.0, (step + 1) / warm) * fall)
-    return rates
+def _rates(cycles: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Learning rate of every step."""
+    return [
+        cycle["learning_rate"] * schedule(step, cycle["steps"], CYCLE)
+        for cycle in cycles
+        for step in range(cycle["steps"])
+    ]
