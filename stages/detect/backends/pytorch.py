@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.boxes import Boxes
 from stages.detect.backends.letterbox import Image, Letterbox
 from stages.detect.config import DetectConfig
-from stages.detect.suppress import Boxes
 from stages.devices import pick_dtype
 
 
