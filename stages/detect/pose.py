@@ -13,7 +13,7 @@ from stages.detect.config import DetectConfig
 from stages.detect.crops import Image, crop_window
 from stages.detect.rules import failed_rules
 from stages.detect.weights import find_weights
-from stages.devices import pick_device, pick_dtype, set_threads
+from stages.devices import pick_detector_dtype, pick_device, set_threads
 
 Keypoints = npt.NDArray[np.float32]
 
@@ -122,8 +122,7 @@ class _PoseModel:
     def __init__(self, config: DetectConfig, key: str, batch: int | None, gpu_batch: int) -> None:
         weights = config if key == "detect.model" else config.pose
         self._device = pick_device(config.device)
-        fast = "fp16" if config.precision == "auto" and self._device != "cpu" else config.precision
-        self._dtype = pick_dtype(fast, self._device)
+        self._dtype = pick_detector_dtype(config.precision, self._device)
         self._batch = batch or (1 if self._device == "cpu" else gpu_batch)
         self._model = _load_model(str(find_weights(weights, key)), weights.model, key)
         _require_keypoints(self._model, weights.model, key)
