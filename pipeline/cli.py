@@ -12,7 +12,7 @@ from pipeline.errors import RunFailed, UserError
 UsageError: Any = typer.BadParameter.__base__
 
 INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C or SIGTERM ended, as shells give it."""
+"""Exit code of a command that Ctrl-C, SIGTERM or the end of its input ended, as shells give it."""
 
 app = typer.Typer(
     name="reidforge",

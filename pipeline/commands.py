@@ -173,8 +173,9 @@ def drop_variant(uri: str, name: str, *, yes: bool, cascade: bool) -> None:
             f"variant {name!r} is in use: {' and '.join(depends)} depend on its captions. "
             "Add --cascade to let them go with it"
         )
-    if not yes:
-        _confirm(f"Drop variant {name} of {uri}{', and ' + ' and '.join(depends) if depends else ''}?")
+    if not yes and not _agreed(f"Drop variant {name} of {uri}{', and ' + ' and '.join(depends) if depends else ''}?"):
+        _console().print(f"variant {name} is kept.", markup=False, soft_wrap=True)
+        return
     retired = variants.drop(corpus, name, rundir.new_run_id())
     _write_catalog(corpus)
     counts = ", ".join(f"{count} {stage} unit{'s' * (count != 1)}" for stage, count in retired.items() if count)
@@ -183,14 +184,20 @@ def drop_variant(uri: str, name: str, *, yes: bool, cascade: bool) -> None:
     )
 
 
-def _confirm(question: str) -> None:
+def _agreed(question: str) -> bool:
     import sys
 
     import typer
 
-    if not sys.stdin.isatty():
+    # Python has no stdin at all where the shell closed it.
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UserError(f"{question} Nobody can be asked here: add --yes")
-    typer.confirm(question, abort=True)
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        # Ctrl-C or the end of the input; the cursor still stands behind the question.
+        typer.echo()
+        raise KeyboardInterrupt from None
 
 
 def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:

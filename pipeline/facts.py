@@ -10,14 +10,11 @@ import duckdb
 from pipeline import catalog
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
+from pipeline.flow.stages import NAMES
 
 EXAMPLES: Final = 3
 
 _SCORES: Final = ("r1", "r5", "r10", "map")
-_STAGES: Final = (
-    *("discover", "crawl", "detect", "embed", "reid", "track", "dedup", "dedup_across"),
-    *("caption", "publish", "pretrain"),
-)
 
 
 @dataclass(frozen=True)
@@ -188,7 +185,7 @@ def _stages(connection: duckdb.DuckDBPyConnection, corpus: Corpus, variant: str 
     wall = _wall_seconds(corpus)
     return tuple(
         StageReport(row["stage"], row["ok"], row["empty"], row["failed"], row["seconds"] or 0.0, wall.get(row["stage"]))
-        for row in _rows(connection, _STAGE_ROWS, variant=variant, order=list(_STAGES))
+        for row in _rows(connection, _STAGE_ROWS, variant=variant, order=list(NAMES))
     )
 
 

@@ -12,25 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.corpus import Corpus
+from pipeline.flow.crawl import STAGE as CRAWL
+from pipeline.flow.imported import IMPORT
+from pipeline.flow.stages import NAMES
 from pipeline.ledger import Ledger, query
 
 # A run that says nothing for so long, and for ten times as long as a unit takes it, was killed.
 _SILENT_S: Final = 600
 
-_ORDER: Final = (
-    "discover",
-    "import",
-    "crawl",
-    "detect",
-    "embed",
-    "reid",
-    "track",
-    "dedup",
-    "dedup_across",
-    "caption",
-    "publish",
-    "pretrain",
-)
+# An import is no stage of a run, and stands before the one that reads it.
+_CRAWL: Final = NAMES.index(CRAWL.name)
+_ORDER: Final = (*NAMES[:_CRAWL], IMPORT, *NAMES[_CRAWL:])
 
 _UNITS = """
 SELECT stage, count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'empty') AS empty,

@@ -28,6 +28,12 @@ def pick_dtype(precision: Precision, device: str) -> "torch.dtype":
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
+def pick_detector_dtype(precision: Precision, device: str) -> "torch.dtype":
+    """As ``pick_dtype`` for models that find places in a picture: ``auto`` becomes fp16 on a GPU."""
+    # At 640 pixels bf16 moves boxes by up to a pixel and scores by 0.02, fp16 by a tenth of that, at equal speed.
+    return pick_dtype("fp16" if precision == "auto" and device != "cpu" else precision, device)
+
+
 def set_threads(threads: int) -> None:
     """Give OpenCV, and PyTorch where it is loaded, ``threads`` threads each.
 

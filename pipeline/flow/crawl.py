@@ -20,7 +20,6 @@ from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
 from stages.crawl.config import CrawlConfig
 from stages.crawl.sources import given_urls, video_key
-from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 from stages.video.limits import VideoLimits
 
@@ -48,22 +47,6 @@ def live_videos(corpus: Corpus) -> Iterator[Row]:
 def live_media(corpus: Corpus) -> set[str]:
     """Media files that a row of ``videos`` names."""
     return {row["media_path"] for row in live_videos(corpus)}
-
-
-def open_media(corpus: Corpus, path: str) -> pa.NativeFile:
-    """A video's media file.
-
-    Raises:
-        UnitError: It is gone.
-    """
-    try:
-        return corpus.open(path)
-    except FileNotFoundError as error:
-        raise UnitError(
-            f"the media file {path} is gone; with crawl.keep_media false it is removed once its crops are cut. "
-            "Crawl the video again, and set crawl.keep_media to true while you try detect settings",
-            kind="media_missing",
-        ) from error
 
 
 def drop_media(corpus: Corpus, recipe: Recipe) -> None:

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +13,8 @@ import pyarrow as pa
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
 from pipeline.flow import imported
-from pipeline.flow.crawl import drop_media, live_videos, open_media
+from pipeline.flow.chunks import CHUNK, chunk_rows, facts_of, read_within
+from pipeline.flow.crawl import drop_media, live_videos
 from pipeline.flow.stage import Job, Stage, units
 from pipeline.flow.stream import Operator, busy_actors_for, stream
 from pipeline.flow.weights import weights_digest
@@ -23,28 +23,16 @@ from pipeline.units import RESULT, Row, Step, result
 from stages.detect.backends.choice import pick_backend
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
+from stages.detect.crops import Image
 from stages.detect.sampling import facts_to_read
-from stages.video.facts import VideoFacts
 
 log = logging.getLogger("reidforge")
 
-Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 _Seen = tuple[list[Floats], list[Floats] | None, list[Floats | None]]  # per frame: boxes, keypoints, things
 
 DETECTIONS = "detections"
 CROPS = "crops"
-
-_WANTED = pa.schema(
-    [
-        pa.field("video_id", pa.string()),
-        pa.field("media_path", pa.string()),
-        pa.field("start", pa.int64()),
-        pa.field("stop", pa.int64()),
-        # What decoding needs to know of the video, the key frames near the chunk among it.
-        pa.field("facts", pa.string()),
-    ]
-)
 
 _DECODED = pa.schema(
     [
@@ -72,22 +60,14 @@ _DETECTED = pa.schema(
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     if recipe.detect.source == "imported":
         return imported.wanted(corpus, recipe, live_videos(corpus))
-    rows = [row for video in live_videos(corpus) for row in _chunks(video, recipe.detect)]
-    return units(rows, _WANTED)
-
-
-def _chunks(video: Row, config: DetectConfig) -> Iterator[Row]:
-    facts = VideoFacts.from_row(video)
-    for chunk in cut_chunks(video["video_id"], video["frames"], video["fps"], config.chunk_seconds):
-        yield {
-            "unit_id": chunk.unit_id,
-            "inputs": video["media_sha256"][:16],
-            "video_id": video["video_id"],
-            "media_path": video["media_path"],
-            "start": chunk.start,
-            "stop": chunk.stop,
-            "facts": json.dumps(facts_to_read(facts, chunk.start, chunk.stop, config.sampling).to_row()),
-        }
+    seconds = recipe.detect.chunk_seconds
+    to_read = functools.partial(facts_to_read, sampling=recipe.detect.sampling)
+    rows = [
+        row
+        for video in live_videos(corpus)
+        for row in chunk_rows(video, cut_chunks(video["video_id"], video["frames"], video["fps"], seconds), to_read)
+    ]
+    return units(rows, CHUNK)
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:
@@ -122,16 +102,15 @@ def _settle(config: DetectConfig, actors: int, gpus: float) -> DetectConfig:
 
 def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
     from stages.detect.sampling import read_sampled
-    from stages.video.watch import within
 
     def decode(row: Row) -> Row:
-        facts = VideoFacts.from_row(json.loads(row["facts"]))
-
-        def read() -> list[tuple[int, float, Image]]:
-            with open_media(corpus, row["media_path"]) as file:
-                return list(read_sampled(file, facts, row["start"], row["stop"], config.sampling, config.limits))
-
-        frames = within(config.limits.max_seconds, read)
+        facts, limits = facts_of(row), config.limits
+        frames = read_within(
+            limits,
+            corpus,
+            row["media_path"],
+            lambda file: read_sampled(file, facts, row["start"], row["stop"], config.sampling, limits),
+        )
         index, pts_s, images = zip(*frames, strict=True) if frames else ((), (), ())
         shapes, pixels = [image.shape for image in images], b"".join(image.data for image in images)
         return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels, "frames": len(frames)}

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.corpus import Corpus
+from pipeline.flow.chunks import CHUNK, chunk_rows, facts_of, read_within
 from pipeline.flow.stage import Job, units
 from pipeline.flow.stream import Operator, stream
 from pipeline.flow.tables import live_files, read_live
@@ -21,10 +22,8 @@ from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
 from stages.detect.chunks import Chunk, cut_chunks
 from stages.detect.config import DetectConfig
-from stages.detect.crops import Image
 from stages.errors import UnitError
 from stages.imports.reference import Reference, find_reference, parse_reference
-from stages.video.facts import VideoFacts
 
 log = logging.getLogger("reidforge")
 
@@ -35,11 +34,7 @@ IMPORTED = "imported"
 
 _WANTED = pa.schema(
     [
-        pa.field("video_id", pa.string()),
-        pa.field("media_path", pa.string()),
-        pa.field("start", pa.int64()),
-        pa.field("stop", pa.int64()),
-        pa.field("facts", pa.string()),
+        *CHUNK,
         pa.field("boxes_path", pa.string()),
         pa.field("reference", pa.string()),
     ]
@@ -69,22 +64,14 @@ def wanted(corpus: Corpus, recipe: Recipe, videos: Iterable[Row]) -> pa.Table:
 
 
 def _chunks(video: Row, boxes: pa.Table, recipe: Recipe) -> Iterator[Row]:
-    config = recipe.detect
     reference = _reference(video, boxes, recipe)
+    told = json.dumps(vars(reference))
     indices = boxes["frame_index"].to_numpy()
-    for chunk in _spans(video, int(indices.max()), config.chunk_seconds):
-        inside = (chunk.start <= indices) & (indices < chunk.stop)
+    for row in chunk_rows(video, _spans(video, int(indices.max()), recipe.detect.chunk_seconds)):
+        inside = (row["start"] <= indices) & (indices < row["stop"])
         if inside.any():
-            yield {
-                "unit_id": chunk.unit_id,
-                "inputs": f"{video['media_sha256'][:16]}-{_digest(boxes.filter(pa.array(inside)), reference)}",
-                "video_id": video["video_id"],
-                "media_path": video["media_path"],
-                "start": chunk.start,
-                "stop": chunk.stop,
-                "facts": json.dumps(VideoFacts.from_row(video).to_row()),
-                "reference": json.dumps(vars(reference)),
-            }
+            digest = _digest(boxes.filter(pa.array(inside)), reference)
+            yield row | {"inputs": f"{row['inputs']}-{digest}", "reference": told}
 
 
 def _spans(video: Row, last: int, chunk_seconds: float) -> Iterator[Chunk]:
@@ -132,13 +119,11 @@ def _tell(todo: pa.Table) -> None:
 
 
 def _make_cut(corpus: Corpus, config: DetectConfig) -> Step:
-    from pipeline.flow.crawl import open_media
     from stages.imports.cut import cut_published
     from stages.video.frames import read_frames
-    from stages.video.watch import within
 
     def cut_chunk(row: Row) -> Row:
-        facts = VideoFacts.from_row(json.loads(row["facts"]))
+        facts = facts_of(row)
         boxes = _boxes(corpus, row)
         if row["start"] >= facts.frames:
             raise UnitError(
@@ -146,13 +131,12 @@ def _make_cut(corpus: Corpus, config: DetectConfig) -> Step:
                 f"{facts.fps:.2f} a second: it is another cut or another frame rate than the published one",
                 kind="beyond_video",
             )
-        span = row["start"], row["stop"]
-
-        def read() -> list[tuple[int, float, Image]]:
-            with open_media(corpus, row["media_path"]) as file:
-                return list(read_frames(file, facts, *span, sorted(boxes), limits=config.limits))
-
-        frames = within(config.limits.max_seconds, read)
+        frames = read_within(
+            config.limits,
+            corpus,
+            row["media_path"],
+            lambda file: read_frames(file, facts, row["start"], row["stop"], sorted(boxes), limits=config.limits),
+        )
         reference = Reference(**json.loads(row["reference"]))
         names = {"video_id": row["video_id"], "unit_id": row["unit_id"]}
         detections, crops = cut_published(frames, boxes, reference, facts, **names, config=config)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stages.boxes import Boxes, iou
 from stages.dedup.config import StaticConfig
 from stages.detect.phash import hash_distances
-
-Boxes = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def _places(boxes: Boxes, frames: npt.NDArray[np.int64], min_iou: float) -> list
     anchors = np.empty((0, 4), np.float32)
     members: list[list[int]] = []
     for row in np.lexsort((np.arange(len(frames)), frames)):
-        overlap = _iou(boxes[row], anchors)
+        overlap = iou(boxes[row], anchors)
         best = int(overlap.argmax()) if len(overlap) else -1
         if best >= 0 and overlap[best] >= min_iou:
             members[best].append(int(row))
@@ -69,13 +68,6 @@ def _places(boxes: Boxes, frames: npt.NDArray[np.int64], min_iou: float) -> list
             anchors = np.vstack([anchors, boxes[row]])
             members.append([int(row)])
     return [np.array(rows, np.int64) for rows in members]
-
-
-def _iou(box: Boxes, others: Boxes) -> npt.NDArray[np.float32]:
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(1)
-    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float32)
 
 
 def _of_one_look(

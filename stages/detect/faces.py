@@ -11,10 +11,10 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stages.boxes import Boxes
 from stages.detect.crops import Image, Window
 from stages.detect.rules import HEAD
 
-Boxes = npt.NDArray[np.float32]
 Keypoints = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-Boxes = npt.NDArray[np.float32]
+from stages.boxes import Boxes, area, common_area
+
 Row = dict[str, Any]
 
 LABELS: Final = (
@@ -46,8 +46,8 @@ def objects_near(person: Boxes, things: Boxes) -> list[Row]:
     left, top, right, bottom = (float(edge) for edge in person[:4])
     beside, above, below = (right - left) * _BESIDE, (bottom - top) * _ABOVE, (bottom - top) * _BELOW
     around = np.array([left - beside, top - above, right + beside, bottom + below], np.float32)
-    near = things[_shared(around, things) > 0]
-    overlaps = _shared(person[:4], near) / np.maximum(_area(near), 1e-6)
+    near = things[common_area(around, things) > 0]
+    overlaps = common_area(person, near) / np.maximum(area(near), 1e-6)
     order = np.argsort(-near[:, 4], kind="stable")
     return [_row(near[at], overlaps[at]) for at in order]
 
@@ -55,13 +55,3 @@ def objects_near(person: Boxes, things: Boxes) -> list[Row]:
 def _row(thing: Boxes, overlap: np.float32) -> Row:
     edges = dict(zip(("x1", "y1", "x2", "y2"), map(float, thing[:4]), strict=True))
     return {"label": LABELS[int(thing[5])], "confidence": float(thing[4]), **edges, "overlap": float(overlap)}
-
-
-def _shared(box: Boxes, others: Boxes) -> Boxes:
-    """Area that each of the others has in common with a box."""
-    size = np.minimum(box[2:4], others[:, 2:4]) - np.maximum(box[:2], others[:, :2])
-    return np.asarray(size.clip(0).prod(axis=1), np.float32)
-
-
-def _area(boxes: Boxes) -> Boxes:
-    return np.asarray((boxes[:, 2:4] - boxes[:, :2]).prod(axis=1), np.float32)

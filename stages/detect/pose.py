@@ -8,13 +8,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from stages.boxes import Boxes, by_falling_score, iou
 from stages.detect.config import DetectConfig
 from stages.detect.crops import Image, crop_window
 from stages.detect.rules import failed_rules
 from stages.detect.weights import find_weights
-from stages.devices import pick_device, pick_dtype, set_threads
+from stages.devices import pick_detector_dtype, pick_device, set_threads
 
-Boxes = npt.NDArray[np.float32]
 Keypoints = npt.NDArray[np.float32]
 
 POINTS: Final = 17
@@ -122,8 +122,7 @@ class _PoseModel:
     def __init__(self, config: DetectConfig, key: str, batch: int | None, gpu_batch: int) -> None:
         weights = config if key == "detect.model" else config.pose
         self._device = pick_device(config.device)
-        fast = "fp16" if config.precision == "auto" and self._device != "cpu" else config.precision
-        self._dtype = pick_dtype(fast, self._device)
+        self._dtype = pick_detector_dtype(config.precision, self._device)
         self._batch = batch or (1 if self._device == "cpu" else gpu_batch)
         self._model = _load_model(str(find_weights(weights, key)), weights.model, key)
         _require_keypoints(self._model, weights.model, key)
@@ -168,7 +167,7 @@ class _View:
     def keypoints(self, result: Any) -> Keypoints:
         """Points, in pixels of the frame, of the person found whose box is most like the detection's."""
         boxes, points = _arrays(result)
-        likeness = _iou(self._box, self._back(boxes[:, :4].reshape(-1, 2, 2)).reshape(-1, 4))
+        likeness = iou(self._box, self._back(boxes[:, :4].reshape(-1, 2, 2)).reshape(-1, 4))
         if not len(likeness) or likeness.max() < _SAME_PERSON:
             return np.full((POINTS, 3), np.nan, np.float32)
         best = points[likeness.argmax()]
@@ -215,14 +214,5 @@ def _inside(result: Any) -> tuple[Boxes, Keypoints]:
     boxes, points = _arrays(result)
     height, width = result.orig_shape
     boxes[:, :4] = boxes[:, :4].clip(0, [width, height, width, height])
-    order = np.lexsort((*boxes[:, 3::-1].T, -boxes[:, 4]))
+    order = by_falling_score(boxes)
     return boxes[order], points[order]
-
-
-def _iou(box: npt.NDArray[np.float32], others: Boxes) -> npt.NDArray[np.float32]:
-    """Intersection over union of a box with each of others, float32 [n]."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:4], others[:, 2:4])
-    shared = (high - low).clip(0).prod(1)
-    areas = (others[:, 2:4] - others[:, :2]).prod(1) + (box[2:4] - box[:2]).prod()
-    ratio: npt.NDArray[np.float32] = shared / np.maximum(areas - shared, 1e-6)
-    return ratio

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stages.boxes import Boxes, common_area
 from stages.detect.crops import Image, crop_pixels
 
-Boxes = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float32]
 
 # Pixel measures depend on scale, so they are read at one size for all: that of Market-1501 and its like.
@@ -133,9 +133,7 @@ def overlap(boxes: Boxes) -> Values:
     """
     if not len(boxes):
         return np.zeros(0, np.float32)
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:4], boxes[None, :, 2:4])
-    shared = (high - low).clip(0).prod(2)
+    shared = common_area(boxes[:, None], boxes)
     areas = np.diagonal(shared).copy()
     np.fill_diagonal(shared, 0)
     covered: Values = np.divide(shared.max(1), areas, out=np.zeros(len(boxes), np.float32), where=areas > 0)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from stages.boxes import Boxes
 from stages.detect.config import RulesConfig
 from stages.detect.quality import FrameQuality
 
-Boxes = npt.NDArray[np.float32]
 Keypoints = npt.NDArray[np.float32]
 Fails = npt.NDArray[np.bool_]
 

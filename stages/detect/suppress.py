@@ -1,9 +1,8 @@
 """From candidates to persons: doubles suppressed, in a fixed order."""
 
 import numpy as np
-import numpy.typing as npt
 
-Boxes = npt.NDArray[np.float32]
+from stages.boxes import Boxes, by_falling_score, iou
 
 PERSON = 0
 """Kind of a candidate that is a person; 1 + the position among ``stages.detect.objects.LABELS`` is that of a thing."""
@@ -31,20 +30,10 @@ def suppress(candidates: Boxes, most: int) -> Boxes:
     while len(rest) and len(kept) < most:
         first, rest = rest[0], rest[1:]
         kept.append(first)
-        rest = rest[_iou(first, rest) <= _IOU]
+        rest = rest[iou(first, rest) <= _IOU]
     return np.stack(kept) if kept else candidates[:0]
 
 
 def ordered(boxes: Boxes) -> Boxes:
     """By falling score; ties by place, so that the order is always the same."""
-    order = np.lexsort((*boxes[:, 3::-1].T, -boxes[:, 4]))
-    return np.ascontiguousarray(boxes[order])
-
-
-def _iou(box: Boxes, others: Boxes) -> Boxes:
-    """IoU of a box with others; 0 where both are points."""
-    lower = np.maximum(box[:2], others[:, :2])
-    upper = np.minimum(box[2:4], others[:, 2:4])
-    common = (upper - lower).clip(0).prod(1)
-    union = (box[2:4] - box[:2]).prod() + (others[:, 2:4] - others[:, :2]).prod(1) - common
-    return common / np.maximum(union, np.finfo(np.float32).tiny)  # type: ignore[no-any-return]
+    return np.ascontiguousarray(boxes[by_falling_score(boxes)])

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import schemas.tables
+from stages.boxes import Boxes
 from stages.detect.config import DetectConfig
 from stages.detect.crops import Image, crop_id, crop_window, cut_crop
 from stages.detect.faces import blur_heads, find_heads
@@ -15,7 +16,6 @@ from stages.detect.objects import objects_near
 from stages.detect.quality import measure_frame
 from stages.detect.rules import failed_rules
 
-Boxes = npt.NDArray[np.float32]
 Keypoints = npt.NDArray[np.float32]
 Row = dict[str, Any]
 

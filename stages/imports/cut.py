@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from stages.boxes import Boxes
 from stages.detect.config import DetectConfig, RulesConfig
 from stages.detect.crops import Image
 from stages.detect.tables import detect_chunk
@@ -14,8 +14,6 @@ from stages.video.facts import VideoFacts
 
 NO_FRAME = "frame_damaged"
 """Why a published box has no crop when its frame does not decode."""
-
-Boxes = npt.NDArray[np.float32]
 
 
 def cut_published(

@@ -10,20 +10,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 
 from pipeline.corpus import Corpus
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, stream
-from pipeline.recipe import Recipe
-from pipeline.runner import Run, run_stage
+from pipeline.flow.stage import Stage
+from pipeline.flow.stream import Operator
 from pipeline.units import RESULT, Row, Step, result
+from tests.pipeline.toys import BLOB, run, toy_stage
 
-NAMES = pa.schema([pa.field("name", pa.string())])
-BLOB = pa.schema([pa.field("name", pa.string()), pa.field("blob", pa.large_binary())])
 PATIENCE_S = 60.0
 
 
@@ -68,33 +65,13 @@ def _node() -> str:
 
 def stage(folder: Path, count: int, *, in_task: str = "", in_actor: str = "", size: int = 10) -> Stage:
     """A stage of ``count`` units through a task and an actor; ``in_task`` or ``in_actor`` names the doomed one."""
-
-    def execute(job: Job) -> Iterator[pa.Table]:
-        load = functools.partial(make_load, folder, in_task, size)
-        measure = functools.partial(make_measure, folder, in_actor)
-        operators = [
-            Operator(make_step=load, fields=BLOB, cpus=0.5, tasks=2),
-            Operator(make_step=measure, fields=RESULT, cpus=0.5, actors=1),
-        ]
-        return stream(job, operators, units_per_file=3)
-
-    names = [f"{n:02d}" for n in range(count)]
-    return Stage(
-        name="test",
-        unit="thing",
-        version=1,
-        identity=lambda _: {},
-        wanted=lambda _corpus, _recipe: units([{"unit_id": f"u/{n}", "inputs": "", "name": n} for n in names], NAMES),
-        execute=execute,
-    )
-
-
-def run(corpus: Corpus, stage: Stage) -> None:
-    """Run the stage to its end, as a run does."""
-    from rich.console import Console
-
-    recipe = Recipe.model_validate({"corpus": corpus.uri, "run": {"max_attempts": 3}})
-    run_stage(Run(corpus=corpus, recipe=recipe, run_id="r", console=Console(quiet=True)), stage)
+    load = functools.partial(make_load, folder, in_task, size)
+    measure = functools.partial(make_measure, folder, in_actor)
+    operators = [
+        Operator(make_step=load, fields=BLOB, cpus=0.5, tasks=2),
+        Operator(make_step=measure, fields=RESULT, cpus=0.5, actors=1),
+    ]
+    return toy_stage([f"{n:02d}" for n in range(count)], operators)
 
 
 def noted(folder: Path) -> list[str]:

@@ -14,7 +14,8 @@ import pytest
 from pipeline.corpus import Corpus
 from pipeline.flow.tables import live_files, read_live
 from pipeline.ledger import Ledger
-from tests.pipeline.faulty import kill_process, killer, run, stage
+from tests.pipeline.faulty import kill_process, killer, stage
+from tests.pipeline.toys import run
 from tests.runs import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -8,20 +8,17 @@ import pyarrow as pa
 import pytest
 
 from pipeline.corpus import Corpus
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, stream
+from pipeline.flow.stage import Stage, units
+from pipeline.flow.stream import Operator
 from pipeline.flow.tables import live_files, read_live
 from pipeline.ledger import Ledger
 from pipeline.plan import make_plan
-from pipeline.recipe import Recipe
-from pipeline.runner import Run, run_stage
 from pipeline.units import RESULT, Row, Step, result
 from stages.errors import EmptyUnit, UnitError
+from tests.pipeline import toys
+from tests.pipeline.toys import BLOB, NAMES, toy_stage
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-NAMES = pa.schema([pa.field("name", pa.string())])
-BLOB = pa.schema([pa.field("name", pa.string()), pa.field("blob", pa.large_binary())])
 
 
 def make_read() -> Step:
@@ -51,26 +48,16 @@ def make_count(folder: str) -> Step:
 
 
 def stage_over(names: list[str], actors: int | None = None) -> Stage:
-    def execute(job: Job):  # type: ignore[no-untyped-def]
-        read = Operator(make_step=make_read, fields=BLOB, cpus=0.5, tasks=2)
-        count = functools.partial(make_count, "things")
-        return stream(job, [read, Operator(make_step=count, fields=RESULT, cpus=0.5, actors=actors)], units_per_file=3)
-
-    return Stage(
-        name="test",
-        unit="thing",
-        version=1,
-        identity=lambda _: {},
-        wanted=lambda _corpus, _recipe: units([{"unit_id": f"u/{n}", "inputs": "", "name": n} for n in names], NAMES),
-        execute=execute,
-    )
+    count = functools.partial(make_count, "things")
+    operators = [
+        Operator(make_step=make_read, fields=BLOB, cpus=0.5, tasks=2),
+        Operator(make_step=count, fields=RESULT, cpus=0.5, actors=actors),
+    ]
+    return toy_stage(names, operators)
 
 
-def run(corpus: Corpus, stage: Stage, **options: object) -> dict[str, dict[str, object]]:
-    from rich.console import Console
-
-    recipe = Recipe.model_validate({"corpus": corpus.uri, "run": {"max_attempts": 2}})
-    run_stage(Run(corpus=corpus, recipe=recipe, run_id="r", console=Console(quiet=True), **options), stage)  # type: ignore[arg-type]
+def run(corpus: Corpus, stage: Stage, *, retry: bool = False) -> dict[str, dict[str, object]]:
+    toys.run(corpus, stage, max_attempts=2, retry=retry)
     return {row["unit_id"].removeprefix("u/"): row for row in Ledger(corpus, "test").latest().to_pylist()}
 
 

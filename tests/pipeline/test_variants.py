@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,10 +159,36 @@ def test_a_variant_in_use_is_not_dropped_alone(corpus: Corpus, say: Say) -> None
     assert ask(Path(corpus.uri), "SELECT count(*) FROM captions WHERE variant = 'one'") == [(61,)]
 
 
-def test_nothing_is_dropped_unasked(corpus: Corpus, say: Say) -> None:
+def test_nothing_is_dropped_unasked(corpus: Corpus, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = say("drop", corpus.uri, "one", "--cascade")
     assert code == 2
     assert "add --yes" in err
+    monkeypatch.setattr("sys.stdin", None)
+    assert say("drop", corpus.uri, "one", "--cascade") == (2, "", err)
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "told"),
+    [
+        (b"n\n", 0, "variant one is kept."),
+        (b"\n", 0, "variant one is kept."),
+        (b"\x04", 130, "reidforge: stopped; nothing that was finished is lost, the same command goes on from here"),
+    ],
+    ids=["no", "no answer", "end of file"],
+)
+def test_a_question_not_answered_with_yes_drops_nothing(
+    typed: bytes, code: int, told: str, corpus: Corpus, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyboard, terminal = os.openpty()
+    with os.fdopen(keyboard, "wb", buffering=0) as keys, os.fdopen(terminal) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        keys.write(typed)
+        ended, out, err = say("drop", corpus.uri, "one", "--cascade")
+    assert ended == code
+    question, answer = (out + err).split("[y/N]: ", 1)
+    assert question.startswith("Drop variant one of ")
+    assert answer.strip("\n") == told
+    assert ask(Path(corpus.uri), "SELECT count(*) FROM captions WHERE variant = 'one'") == [(61,)]
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,14 @@ def test_faulty_templates_are_refused(text: str, fault: str) -> None:
             "x.yaml: style: unknown key; accepted: name, version, extends",
         ),
         ("name: x\nversion: 1\nstyles: {loud: ['{a}']}", "'short', 'plain' or 'long'"),
+        ("name: x\nversion: 1\nextends: klingon", "extends: no grammar 'klingon'; accepted: english, street"),
+        ("name: x\nversion: 1", "styles: none given"),
+        ("name: x\nversion: 1\nextends: street\ngroups: {pets: {}}", "each of activity"),
+        (
+            "name: x\nversion: 1\nextends: street\ngroups: {pets: {}}\nclauses: {pets: ['{ing pets}, ...']}",
+            "no clause of pets fits",
+        ),
+        ("name: x\nversion: 1\nextends: street\ngroups: {pets: {word: in}}", "unknown key; accepted: preposition"),
     ],
 )
 def test_faulty_grammars_are_refused(text: str, fault: str) -> None:

@@ -180,25 +180,6 @@ def test_a_grammar_takes_what_it_extends() -> None:
     assert list(mine.all_groups)[-2:] == ["view", "company"]
 
 
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("name: x\nversion: 1\nextends: klingon", "extends: no grammar 'klingon'; accepted: english, street"),
-        ("name: x\nversion: 1", "styles: none given"),
-        ("name: x\nversion: 1\nextends: street\ngroups: {pets: {}}", "each of activity"),
-        (
-            "name: x\nversion: 1\nextends: street\ngroups: {pets: {}}\nclauses: {pets: ['{ing pets}, ...']}",
-            "no clause of pets fits",
-        ),
-        ("name: x\nversion: 1\nextends: street\ngroups: {pets: {word: in}}", "unknown key; accepted: preposition"),
-    ],
-)
-def test_faulty_grammars_are_refused(text: str, fault: str) -> None:
-    with pytest.raises(BankError) as caught:
-        make_templates(parse_grammar(text, "x.yaml"))
-    assert fault in str(caught.value)
-
-
 def test_a_grammar_that_extends_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("name: a\nversion: 1\nextends: b.yaml")
     (tmp_path / "b.yaml").write_text("name: b\nversion: 1\nextends: a.yaml")

@@ -11,13 +11,14 @@ import torch
 import ultralytics
 from ultralytics.data.augment import LetterBox
 
+from stages.boxes import Boxes
 from stages.detect.backends import onnx as onnx_backend
 from stages.detect.backends.choice import pick_backend
 from stages.detect.backends.exported import ExportError, exported
 from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
 from stages.detect.detector import PersonDetector
-from stages.detect.suppress import Boxes, suppress
+from stages.detect.suppress import suppress
 from tests.runs import ROOT
 
 WEIGHTS = ROOT / "models" / "yolo26n.pt"

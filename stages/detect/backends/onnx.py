@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.boxes import Boxes
 from stages.detect.backends.exported import exported, told_by
 from stages.detect.backends.letterbox import Image, Letterbox
 from stages.detect.config import DetectConfig
-from stages.detect.suppress import Boxes, above_floor
+from stages.detect.suppress import above_floor
 
 
 class OnnxBackend:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from stages.boxes import Boxes
 from stages.detect.backends.exported import exported, told_by
 from stages.detect.backends.letterbox import Image, Letterbox
 from stages.detect.config import DetectConfig
-from stages.detect.suppress import Boxes, above_floor
+from stages.detect.suppress import above_floor
 
 # Videos of one crawl come in some dozens of shapes; a compiled shape takes some 50 MB.
 _SHAPES = 8

@@ -1,0 +1,33 @@
+"""Boxes in a picture: x1, y1, x2, y2 in pixels first, then the score where there is one."""
+
+import numpy as np
+import numpy.typing as npt
+
+Boxes = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float32]
+
+
+def area(boxes: Boxes) -> Values:
+    """Area of each box: float32 [..., 4 or more] to [...]."""
+    areas: Values = (boxes[..., 2:4] - boxes[..., :2]).prod(-1)
+    return areas
+
+
+def common_area(one: Boxes, other: Boxes) -> Values:
+    """Area that boxes have in common, 0 where they are apart: float32 [..., 4 or more] each, as NumPy broadcasts."""
+    low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:4], other[..., 2:4])
+    common: Values = (high - low).clip(0).prod(-1)
+    return common
+
+
+def iou(box: Boxes, others: Boxes) -> Values:
+    """Intersection over union of a box with each of others, float32 [n]; 0 where neither has an area."""
+    common = common_area(box, others)
+    union = area(box) + area(others) - common
+    ratio: Values = common / np.maximum(union, np.finfo(np.float32).tiny)
+    return ratio
+
+
+def by_falling_score(boxes: Boxes) -> npt.NDArray[np.intp]:
+    """The order of float32 [n, 5 or more] by falling score; ties by place, so that it is always the same."""
+    return np.lexsort((*boxes[:, 3::-1].T, -boxes[:, 4]))
