@@ -111,6 +111,22 @@ def test_a_few_steps_teach_the_words_of_a_colour(
     assert right.mean() > 0.8
 
 
+def test_both_ways_and_all_priors_are_scored(tool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = render_table(6, 0, 4)
+    truths = [{item["attribute"]: frozenset([item["value"]]) for item in row} for row in rows["attributes"].to_pylist()]
+    crops, model = rows["jpeg"].to_pylist(), tool.clip_model(ROOT / EMBEDDED)
+    for name in ("street", "train"):
+        tool.encode(tool.Series(name, crops, truths), model, tmp_path)
+    cells = tool.read_cells(
+        model, tool.load_bank("unipt14"), tmp_path, tool.Series("street", crops, truths), strength=0.5
+    )
+    assert len(cells) == 6
+    tool.show("street", cells)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-7].startswith("| regions, prior none | ")
+    assert lines[-1].startswith("| the commonest answer | ")
+
+
 def test_reading_needs_the_labels(tool: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         tool.main(["measure"])

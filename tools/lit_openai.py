@@ -40,7 +40,7 @@ from stages.caption.bank import Bank, load_bank
 from stages.caption.captions import caption_embeddings, features_by_region
 from stages.caption.config import CaptionConfig, Prior
 from stages.caption.conquer import encode_bank
-from stages.caption.judge import Truth, judge
+from stages.caption.judge import Score, Truth, judge
 from stages.caption.prior import mean_features
 from stages.caption.readers import read_street
 from stages.embed.config import EMBEDDED, EmbedConfig, Region
@@ -148,6 +148,9 @@ def lit_towers(tower: Path, start: Path, config: PretrainConfig, work: Path) -> 
     texts = {name: value for name, value in first.items() if not name.startswith("visual.")}
     del texts["text_projection"], texts["logit_scale"]
     towers.clip.load_state_dict(towers.clip.state_dict() | images | texts)
+    # They know the bank's words already; training them took three fifths of a step, and few renders are soon learnt by
+    # heart.
+    towers.clip.token_embedding.requires_grad_(False)
     return towers
 
 
@@ -212,8 +215,8 @@ def _loss(clip: Any, image: torch.Tensor, texts: Sequence[Sequence[str]], tokeni
     return torch.stack(parts).mean()
 
 
-def read_cells(model: ClipModel, bank: Bank, features: Path, series: Series, strength: float) -> dict[str, list[float]]:
-    """Shares read rightly, by way of reading one for each of ``ATTRIBUTES``, as the caption stage reads them.
+def read_cells(model: ClipModel, bank: Bank, features: Path, series: Series, strength: float) -> dict[str, list[Score]]:
+    """Scores of ``ATTRIBUTES`` by way of reading, as the caption stage reads them.
 
     Args:
         model: The model of the features.
@@ -235,39 +238,65 @@ def read_cells(model: ClipModel, bank: Bank, features: Path, series: Series, str
             )
             captions = caption_embeddings(table, encoded, bank, config, series.name, means=means)
             truths = [series.truths[int(crop, 16)] for crop in captions["crop_id"].to_pylist()]
-            right = {score.attribute: score.right for score in judge(captions["attributes"], truths, bank)}
-            found[f"{way}, prior {prior}"] = [right[name] for name in ATTRIBUTES]
+            scores = {score.attribute: score for score in judge(captions["attributes"], truths, bank)}
+            found[f"{way}, prior {prior}"] = [scores[name] for name in ATTRIBUTES]
     return found
 
 
-def show(series: Series, rows: Mapping[str, Sequence[float]]) -> None:
-    """One table in Markdown."""
-    print(f"\n{series.name}\n\n| read by | {' | '.join(ATTRIBUTES)} | mean |\n|---|{'---|' * (len(ATTRIBUTES) + 1)}")
-    for name, shares in rows.items():
-        cells = " | ".join(f"{share:.1%}" for share in [*shares, float(np.mean(shares))])
-        print(f"| {name} | {cells} |")
+def show(title: str, rows: Mapping[str, Sequence[Score]]) -> None:
+    """One table in Markdown, shares in percent; its last row is what the commonest answer gets without looking."""
+    print(f"\n{title}\n\n| read by | {' | '.join(ATTRIBUTES)} | mean |\n|---|{'---|' * (len(ATTRIBUTES) + 1)}")
+    shares = {name: [score.right for score in scores] for name, scores in rows.items()}
+    shares["the commonest answer"] = [score.guess for score in next(iter(rows.values()))]
+    for name, row in shares.items():
+        print(f"| {name} | {' | '.join(f'{100 * share:.1f}' for share in [*row, float(np.mean(row))])} |")
 
 
-def eight_bits(file: Path, work: Path, images: Sequence[npt.NDArray[np.uint8]]) -> Floats:
-    """Cosines [N] of what the wheel's graph says of images with what the dequantised tower says, at 224 x 224."""
-    import onnxruntime
+def eight_bits(file: Path, work: Path, images: Sequence[npt.NDArray[np.uint8]]) -> dict[str, Floats]:
+    """Cosines [N] of what the wheel's graph says of images with what the dequantised tower says, at 224 x 224.
 
+    Once with ONNX Runtime's own products of 8 bits, once with the same whole numbers multiplied exactly: without VNNI
+    ONNX Runtime adds two such products in 16 bits, which overflow.
+    """
     folder = work / "tower-224"
     if not (folder / WEIGHTS_FILE).exists():
         openai_tower.write_model(openai_tower.read_tower(file), folder)
-    model = clip_model(folder)
     inputs = TwoTowers(PretrainConfig(model=str(folder), mlm=MlmConfig(weight=0.0))).inputs()
+    pixels = inputs.pixels([fit(image, inputs.height, inputs.width) for image in images]).numpy()
+    expected = clip_model(folder).encode_images(images)
+    graphs = {"as ONNX Runtime multiplies": file.read_bytes(), "multiplied exactly": exact_products(file)}
+    return {name: (_run(graph, pixels) * expected).sum(axis=1) for name, graph in graphs.items()}
+
+
+def exact_products(file: Path) -> bytes:
+    """The wheel's graph, its products of whole numbers of 8 bits taken in floating point, where nothing overflows."""
+    import onnx
+
+    model = onnx.load(file)
+    make, nodes = onnx.helper.make_node, []
+    for node in model.graph.node:
+        if node.op_type != "MatMulInteger":
+            nodes.append(node)
+            continue
+        names = [f"{node.name}/{part}" for part in ("image", "weight", "image_zero", "weight_zero")]
+        nodes += [make("Cast", [given], [name], to=1) for given, name in zip(node.input, names, strict=True)]
+        nodes += [make("Sub", [names[at], names[at + 2]], [f"{names[at]}_shifted"]) for at in (0, 1)]
+        nodes.append(make("MatMul", [f"{names[0]}_shifted", f"{names[1]}_shifted"], node.output))
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
+
+
+def _run(graph: bytes, pixels: Floats) -> Floats:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    pixels = inputs.pixels([fit(image, inputs.height, inputs.width) for image in images]).numpy()
-    parts = [
-        session.run(["image_embeds"], {"pixel_values": np.ascontiguousarray(part)})[0]
-        for part in np.split(pixels, len(pixels))
-    ]
-    graph = np.concatenate(parts)
-    graph /= np.linalg.norm(graph, axis=1, keepdims=True)
-    return np.asarray((graph * model.encode_images(images)).sum(axis=1))
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    # One by one: a scale of the activations is taken over all that go in together.
+    found = [session.run(["image_embeds"], {"pixel_values": image[None]})[0] for image in pixels]
+    features = np.concatenate(found)
+    return np.asarray(features / np.linalg.norm(features, axis=1, keepdims=True))
 
 
 def seconds_a_crop(model: ClipModel, images: Sequence[npt.NDArray[np.uint8]]) -> float:
@@ -293,7 +322,8 @@ def _tune(options: argparse.Namespace, recipe: Mapping[str, Any], work: Path) ->
         recipe["render"]["seed"], recipe["render"]["count"], recipe["render"]["jpeg_quality"], options.cache / "renders"
     )
     _, _, truths = load(paths[: -(-len(crops) // CHUNK)])
-    config = PretrainConfig(**recipe["pretrain"] | {"workers": 1, "max_steps": options.max_steps, "device": "cpu"})
+    steps = options.max_steps or recipe["pretrain"]["max_steps"]
+    config = PretrainConfig(**recipe["pretrain"] | {"workers": 1, "max_steps": steps, "device": "cpu"})
     towers = lit_towers(work / "tower", ROOT / EMBEDDED, config, work / "model")
     print(f"tuning to {len(crops)} renders", flush=True)
     tune(towers, Lessons(features, [truths[int(crop, 16)] for crop in crops], recipe), config)
@@ -304,7 +334,8 @@ def _cost(options: argparse.Namespace, work: Path) -> None:
     images = [image for image in map(decode, street(options.labels, options.video).jpegs) if image is not None]
     images = images[:: max(1, len(images) // options.cost_crops)]
     bits = eight_bits(openai_tower.fetch(options.cache / "models"), work, images)
-    print(f"8 bits against floating point, {len(images)} crops: cosine {bits.mean():.3f}, least {bits.min():.3f}")
+    for name, cosines in bits.items():
+        print(f"8 bits {name}, {len(images)} crops: cosine {cosines.mean():.3f}, least {cosines.min():.3f}")
     for folder in (ROOT / EMBEDDED, work / "tower"):
         each = seconds_a_crop(clip_model(folder), images)
         print(f"{folder.name}: {each:.4f} s of processor a crop of 4 regions, {each * DEMO_CROPS:.0f} s for the demo's")
@@ -326,7 +357,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--video", type=Path, help="that video")
     parser.add_argument("--held-out", type=int, default=300, help="held-out renders to read (default: 300)")
     parser.add_argument("--train", type=int, default=2500, help="renders to tune to (default: 2500)")
-    parser.add_argument("--max-steps", type=int, default=3000, help="steps of the tuning (default: 3000)")
+    parser.add_argument("--max-steps", type=int, help="steps of the tuning (default: the recipe's)")
     parser.add_argument(
         "--prior-strength", type=float, default=0.5, help="share of the mean to take off (default: 0.5)"
     )
@@ -356,14 +387,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "tune" in options.steps:
         _tune(options, recipe, work)
     if "measure" in options.steps:
-        bank, contenders = load_bank(recipe["texts"]["bank"]), {"small CLIP": small, "LiT": tower}
-        for series in list(_series(options, recipe))[:2]:
-            rows: dict[str, list[float]] = {}
-            for name, folder in contenders.items():
-                model = clip_model(tuned if folder == tower else folder)
-                cells = read_cells(model, bank, work / f"features-{folder.name}", series, options.prior_strength)
-                rows |= {f"{name}, {way}": shares for way, shares in cells.items()}
-            show(series, rows)
+        bank, contenders = load_bank(recipe["texts"]["bank"]), {"small CLIP": (small, small), "LiT": (tower, tuned)}
+        for series in _series(options, recipe)[:2]:
+            rows: dict[str, list[Score]] = {}
+            for name, (embedder, reader) in contenders.items():
+                features = work / f"features-{embedder.name}"
+                cells = read_cells(clip_model(reader), bank, features, series, options.prior_strength)
+                rows |= {f"{name}, {way}": scores for way, scores in cells.items()}
+            show(series.name, rows)
     if "cost" in options.steps:
         _cost(options, work)
     return 0
