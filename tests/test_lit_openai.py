@@ -127,6 +127,29 @@ def test_both_ways_and_all_priors_are_scored(tool: Any, tmp_path: Path, capsys: 
     assert lines[-1].startswith("| the commonest answer | ")
 
 
+def test_products_of_whole_numbers_are_exact(tool: Any, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="the wheel's graph is read with the package onnx")
+    make, tensor = onnx.helper, onnx.helper.make_tensor_value_info
+    # Two products of 255 and 127 are more than 16 bits hold.
+    weight = np.full((8, 2), 127, np.int8)
+    weight[:, 1] = np.arange(8)
+    stored = {"w": weight, "w_zero": np.array(3, np.int8)}
+    nodes = [
+        make.make_node("DynamicQuantizeLinear", ["pixel_values"], ["q", "scale", "zero"]),
+        make.make_node("MatMulInteger", ["q", "w", "zero", "w_zero"], ["product"], name="product"),
+        make.make_node("Cast", ["product"], ["image_embeds"], to=1),
+    ]
+    tensors = [onnx.numpy_helper.from_array(array, name) for name, array in stored.items()]
+    ends = ([tensor("pixel_values", 1, [None, 8])], [tensor("image_embeds", 1, [None, 2])])
+    graph = make.make_graph(nodes, "small", *ends, tensors)
+    opset = [make.make_opsetid("", 17)]
+    onnx.save(make.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "small.onnx")
+    pixels = np.linspace(0, 1, 8, dtype=np.float32)[None]
+    whole = np.rint(pixels * 255) @ (weight.astype(np.float32) - 3)
+    expected = whole / np.linalg.norm(whole)
+    assert tool._run(tool.exact_products(tmp_path / "small.onnx"), pixels) == pytest.approx(expected, abs=1e-6)
+
+
 def test_reading_needs_the_labels(tool: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         tool.main(["measure"])
