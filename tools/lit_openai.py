@@ -42,7 +42,7 @@ from stages.caption.config import CaptionConfig, Prior
 from stages.caption.conquer import encode_bank
 from stages.caption.judge import Score, Truth, judge
 from stages.caption.prior import mean_features
-from stages.caption.readers import read_street
+from stages.caption.readers import LabelError, read_street
 from stages.embed.config import EMBEDDED, EmbedConfig, Region
 from stages.embed.model import ClipModel
 from stages.embed.regions import cut_region
@@ -80,7 +80,10 @@ class Series(NamedTuple):
 
 def street(labels: Path, video: Path) -> Series:
     """The labelled crops of a street video."""
-    crops = list(read_street(labels, video))
+    try:
+        crops = list(read_street(labels, video))
+    except LabelError as error:
+        raise SystemExit(str(error)) from error
     return Series("street", [crop.read() for crop in crops], [crop.truth for crop in crops])
 
 
