@@ -21,6 +21,11 @@ STARTS = 3
 LEAN = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 """Environment of workers."""
 
+# Ray ends a worker that idled for a second, and the next unit pays seconds of processor for the imports of a new one.
+# ray_cluster.yaml says the same to a cluster.
+SYSTEM = {"idle_worker_killing_time_threshold_ms": 600_000}
+"""Settings of Ray's own processes."""
+
 _QUIET = ("ray", "ray.data", "ray.train", "ray.tune", "ray._private")
 
 
@@ -109,6 +114,7 @@ def _init(config: RunConfig) -> None:
         configure_logging=False,
         logging_level=logging.ERROR,
         _metrics_export_port=config.metrics_port,
+        _system_config=SYSTEM,
     )
 
 

@@ -29,7 +29,7 @@ class RunConfig(Config):
     """Share of a stage's units that may be failed or quarantined before the run exits with 1."""
     cpus: int | None = Field(default=None, ge=1)
     """CPUs of the local cluster; null = all. Has no effect with --address."""
-    object_store_mb: int = Field(default=1024, ge=128)
+    object_store_mb: int = Field(default=2048, ge=128)
     """Memory for rows on their way between operators, on the local cluster."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Port on which the local cluster gives its metrics to Prometheus; null = any free one. Has no effect with

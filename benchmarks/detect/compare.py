@@ -5,7 +5,8 @@ Usage::
     python -m benchmarks.detect.compare --daft-python /path/to/venv/with/daft/bin/python
 
 Every contender runs twice, over few copies of the clip and over more. The rate is frames over seconds between the
-two, so that what a start costs (Ray, models, imports) is a figure of its own and not part of the rate.
+two, so that what a start costs (Ray, models, imports) is a figure of its own and not part of the rate. Starts differ by
+ten seconds and more from one to the next, so the second run must be long enough to make that small.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--every", type=int, default=5)
-    parser.add_argument("--copies", type=int, nargs=2, default=(1, 3))
+    parser.add_argument("--copies", type=int, nargs=2, default=(1, 8))
     parser.add_argument("--bare-seconds", type=float, default=10)
     parser.add_argument("--daft-python", help="Python with daft beside what this distribution needs; left out without")
     return parser.parse_args()
@@ -57,9 +58,15 @@ def _arguments() -> argparse.Namespace:
 def _twice(name: str, given: argparse.Namespace) -> tuple[Reading, Reading]:
     python = given.daft_python if name == "daft_frames" else sys.executable
     few, many = (
-        run(name, Task(copies=copies, every=given.every, cores=given.cores), python) for copies in given.copies
+        _once(name, Task(copies=copies, every=given.every, cores=given.cores), python) for copies in given.copies
     )
     return few, many
+
+
+def _once(name: str, task: Task, python: str) -> Reading:
+    reading = run(name, task, python)
+    print(f"{name}, {task.copies} copies: {reading.frames} frames in {reading.seconds:.1f} s", file=sys.stderr)
+    return reading
 
 
 def _rate(few: Reading, many: Reading) -> float:
