@@ -6,8 +6,9 @@
     python tools/lit_openai.py cost --labels labels.json --video vtest.avi     # seconds a crop, and what 8 bits cost
 
 The tower comes out of a wheel (tools/openai_tower.py); nothing of it is meant to be committed. Each step keeps what it
-made under .cache/lit, and an interrupted ``encode`` goes on where it was. The labels are those of tools/measure_street.py;
-crops of a street are looked at, never trained on. The recipe is the embedded model's, recipes/embedded_clip.yaml.
+made under .cache/lit, and an interrupted ``encode`` goes on where it was. The labels are those of
+tools/measure_street.py; crops of a street are looked at, never trained on. The recipe is the embedded model's,
+recipes/embedded_clip.yaml.
 """
 
 import argparse
