@@ -84,7 +84,7 @@ def _execute(job: Job) -> Iterator[pa.Table]:
         Operator(
             make_step=functools.partial(_make_detect, config), fields=_DETECTED, cpus=cpus, gpus=gpus, actors=actors
         ),
-        Operator(make_step=functools.partial(_make_cut, config), fields=RESULT, cpus=0.25, tasks=2 * actors),
+        Operator(make_step=functools.partial(_make_cut, config), fields=RESULT, cpus=0.25, tasks=actors),
     ]
     return stream(job, operators, config.units_per_file)
 
