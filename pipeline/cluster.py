@@ -16,9 +16,14 @@ STARTS = 3
 """Times that a local cluster is started before it is given up."""
 
 # Workers decode in threads, and pictures come and go by the megabyte: left to themselves, glibc keeps what is freed in
-# an arena per thread, and Arrow in a pool of its own. Both would give a worker some 100 MB that it no longer uses.
+# heaps, one per thread, and Arrow in a pool of its own; a worker would hold some 100 MB that it no longer uses.
 # runtime_env.yaml says the same to a cluster's workers.
-LEAN = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+LEAN = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "1048576",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 """Environment of workers."""
 
 # Ray ends a worker that idled for a second, and the next unit pays seconds of processor for the imports of a new one.

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -108,3 +109,21 @@ def test_a_plan_of_nothing_is_no_error(tmp_path: Path) -> None:
     assert run(Corpus(str(tmp_path)), stage_over([])) == {}
     empty = units([], NAMES)
     assert make_plan(Corpus(str(tmp_path)), "test", "", "f", empty, retires=True).counts() == {}
+
+
+def test_workers_that_idle_are_kept() -> None:
+    """Ray's default ends those beyond one a CPU after a second; each new one pays seconds for its imports."""
+    import ray
+
+    @ray.remote(num_cpus=0.25)
+    def pid() -> int:
+        time.sleep(3)
+        return os.getpid()
+
+    def several() -> set[int]:
+        return set(ray.get([pid.remote() for _ in range(5)]))
+
+    before = several()
+    time.sleep(5)
+    assert len(before) > 2
+    assert len(before & several()) > 2
