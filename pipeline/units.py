@@ -6,11 +6,14 @@ bad unit costs nobody else anything.
 """
 
 import functools
+import itertools
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.corpus import Corpus, blob_options, digest
@@ -37,6 +40,10 @@ HEAD = pa.schema(
 TABLE = pa.struct([pa.field("folder", pa.string()), pa.field("ipc", pa.large_binary())])
 
 RESULT = pa.schema([pa.field("tables", pa.list_(TABLE))])
+
+# Pictures, the bytes of each. A chunk's frames are tens of megabytes, so steps get such a column as it lies in the
+# block, one Arrow array a row, and what they leave as they found it is not copied either.
+PICTURES = pa.list_(pa.large_binary())
 
 OUTCOME = pa.schema(
     [
@@ -73,8 +80,8 @@ def run_step(block: pa.Table, step: Step, fields: pa.Schema) -> pa.Table:
         step: Takes a unit's row, returns the values of ``fields``.
         fields: What the step leaves for the next operator; everything else is forgotten here.
     """
-    rows = [_advance(row, step) for row in block.to_pylist()]
-    return pa.Table.from_pylist(rows, schema=pa.schema([*HEAD, *fields]))
+    rows = [_advance(row, step) for row in _rows(block)]
+    return _table(rows, pa.schema([*HEAD, *fields]))
 
 
 class StepActor:
@@ -94,6 +101,13 @@ class StepActor:
 
 def _refuse(message: str, _: Row) -> Row:
     raise UnitError(message, kind=SETUP)
+
+
+def pictures(cell: pa.Array) -> list[npt.NDArray[np.uint8]]:
+    """Views of the bytes of a row's ``PICTURES``, uint8 [n] each; they cannot be written to."""
+    ends = np.frombuffer(cell.buffers()[1], np.int64)[cell.offset : cell.offset + len(cell) + 1]
+    data = np.frombuffer(cell.buffers()[2] or b"", np.uint8)
+    return [data[start:stop] for start, stop in itertools.pairwise(ends)]
 
 
 def result(tables: Mapping[str, pa.Table], reason: str) -> Row:
@@ -130,6 +144,42 @@ def start(todo: pa.Table, scope: str) -> Iterable[pa.Table]:
     for row in todo.to_pylist():
         head = dict.fromkeys(field.name for field in missing) | {"scope": scope, "seconds": 0.0}
         yield pa.Table.from_pylist([head | row], schema=pa.schema([*missing, *todo.schema]))
+
+
+def _rows(block: pa.Table) -> list[Row]:
+    columns = _of_pictures(block.schema)
+    rows: list[Row] = block.drop_columns(columns).to_pylist()
+    for name in columns:
+        rows = [row | {name: cell.values} for row, cell in zip(rows, block[name], strict=True)]
+    return rows
+
+
+def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
+    columns = _of_pictures(schema)
+    others = pa.schema([field for field in schema if field.name not in columns])
+    table = pa.Table.from_pylist(rows, schema=others)
+    for name in columns:
+        table = table.append_column(schema.field(name), _column([row.get(name) for row in rows]))
+    return table.select(schema.names)
+
+
+def _of_pictures(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema if field.type == PICTURES]
+
+
+def _column(cells: list[Any]) -> pa.Array:
+    """Each row's pictures, an Arrow array of them or one NumPy array each, as a column."""
+    values = [cell if isinstance(cell, pa.Array) else _joined(cell or ()) for cell in cells]
+    offsets = pa.array(itertools.accumulate(map(len, values), initial=0), pa.int32())
+    missing = pa.array([cell is None for cell in cells])
+    return pa.ListArray.from_arrays(offsets, values[0] if len(values) == 1 else pa.concat_arrays(values), mask=missing)
+
+
+def _joined(pixels: Sequence[npt.NDArray[np.uint8]]) -> pa.Array:
+    # pyarrow would take memoryviews as they are, and never let go of them.
+    ends = np.cumsum([0, *(each.size for each in pixels)], dtype=np.int64)
+    data = np.concatenate([np.empty(0, np.uint8), *(each.ravel() for each in pixels)])
+    return pa.LargeBinaryArray.from_buffers(PICTURES.value_type, len(pixels), [None, *map(pa.py_buffer, (ends, data))])
 
 
 def _advance(row: Row, step: Step) -> Row:

@@ -13,6 +13,7 @@ import functools
 import tempfile
 import time
 
+import numpy as np
 import pyarrow as pa
 
 from benchmarks.detect.measure import machine, table
@@ -21,9 +22,9 @@ from pipeline.corpus import Corpus
 from pipeline.flow.stage import Job, units
 from pipeline.flow.stream import Operator, stream
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
+from pipeline.units import PICTURES, RESULT, Row, Step, result
 
-_PIXELS = pa.schema([pa.field("pixels", pa.large_binary())])
+_PIXELS = pa.schema([pa.field("pixels", PICTURES)])
 _WANTED = pa.schema([pa.field("number", pa.int64())])
 _BYTES = 1 << 20  # a frame's worth: what travels is not what is measured
 
@@ -85,7 +86,7 @@ def _run(folder: str, nodes: int, count: int, seconds: float) -> float:
 def _make_decode(seconds: float) -> Step:
     def decode(_: Row) -> Row:
         time.sleep(seconds)
-        return {"pixels": bytes(_BYTES)}
+        return {"pixels": [np.zeros(_BYTES, np.uint8)]}
 
     return decode
 

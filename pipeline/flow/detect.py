@@ -1,7 +1,6 @@
-"""Detect on Ray: one unit = one chunk of a video; decoded on CPU tasks, looked at by actors, cut on CPU tasks."""
+"""Detect on Ray: one unit = one chunk of a video; decoded by CPU tasks, looked at by actors, cut by either."""
 
 import functools
-import itertools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +18,7 @@ from pipeline.flow.stage import Job, Stage, units
 from pipeline.flow.stream import Operator, busy_actors_for, stream
 from pipeline.flow.weights import weights_digest
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
+from pipeline.units import PICTURES, RESULT, Row, Step, pictures, result
 from stages.detect.backends.choice import pick_backend
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
@@ -41,7 +40,7 @@ _DECODED = pa.schema(
         pa.field("pts_s", pa.list_(pa.float64())),
         # Per frame, as a video may change its size.
         pa.field("shapes", pa.list_(pa.list_(pa.int32()))),
-        pa.field("pixels", pa.large_binary()),
+        pa.field("pixels", PICTURES),
     ]
 )
 
@@ -76,17 +75,26 @@ def _execute(job: Job) -> Iterator[pa.Table]:
         return imported.cut(job)
     actors, cpus, gpus = busy_actors_for(config.actors, config.threads)
     config = _settle(config, actors, gpus)
-    operators = [
-        # Twice as many decoders as models: a unit is ready when a model is, and few more wait in memory.
-        Operator(
-            make_step=functools.partial(_make_decode, job.corpus, config), fields=_DECODED, cpus=0.25, tasks=2 * actors
-        ),
-        Operator(
-            make_step=functools.partial(_make_detect, config), fields=_DETECTED, cpus=cpus, gpus=gpus, actors=actors
-        ),
-        Operator(make_step=functools.partial(_make_cut, config), fields=RESULT, cpus=0.25, tasks=actors),
-    ]
+    operators = _operators(job.corpus, config, actors, cpus, gpus)
     return stream(job, operators, config.units_per_file)
+
+
+def _operators(corpus: Corpus, config: DetectConfig, actors: int, cpus: float, gpus: float) -> list[Operator]:
+    make_decode = functools.partial(_make_decode, corpus, config)
+    if gpus:
+        # Models on GPUs are fed by all the cores that there are, and never wait for a JPEG.
+        make_detect, make_cut = functools.partial(_make_detect, config), functools.partial(_make_cut, config)
+        return [
+            Operator(make_step=make_decode, fields=_DECODED, cpus=1.0),
+            Operator(make_step=make_detect, fields=_DETECTED, cpus=cpus, gpus=gpus, actors=actors),
+            Operator(make_step=make_cut, fields=RESULT, cpus=0.5),
+        ]
+    # Models on CPUs take ten times as long as decoding; frames need not travel once more for the little that is left.
+    make_both = functools.partial(_make_detect_and_cut, config)
+    return [
+        Operator(make_step=make_decode, fields=_DECODED, cpus=0.25, tasks=actors),
+        Operator(make_step=make_both, fields=RESULT, cpus=cpus, actors=actors),
+    ]
 
 
 def _settle(config: DetectConfig, actors: int, gpus: float) -> DetectConfig:
@@ -112,8 +120,8 @@ def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
             lambda file: read_sampled(file, facts, row["start"], row["stop"], config.sampling, limits),
         )
         index, pts_s, images = zip(*frames, strict=True) if frames else ((), (), ())
-        shapes, pixels = [image.shape for image in images], b"".join(image.data for image in images)
-        return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": pixels, "frames": len(frames)}
+        shapes = [image.shape for image in images]
+        return {"index": index, "pts_s": pts_s, "shapes": shapes, "pixels": images, "frames": len(frames)}
 
     return decode
 
@@ -191,12 +199,14 @@ def _make_cut(config: DetectConfig) -> Step:
     return cut
 
 
+def _make_detect_and_cut(config: DetectConfig) -> Step:
+    detect, cut = _make_detect(config), _make_cut(config)
+    return lambda row: cut(row | detect(row))
+
+
 def _images(row: Row) -> list[Image]:
-    """Views of the frames, uint8 [H, W, 3] each."""
-    ends = np.cumsum([0, *(np.prod(shape) for shape in row["shapes"])])
-    pixels = np.frombuffer(row["pixels"], np.uint8)
-    spans = itertools.pairwise(ends)
-    return [pixels[start:stop].reshape(shape) for (start, stop), shape in zip(spans, row["shapes"], strict=True)]
+    """Views of the frames, uint8 [H, W, 3] each; they cannot be written to."""
+    return [pixels.reshape(shape) for pixels, shape in zip(pictures(row["pixels"]), row["shapes"], strict=True)]
 
 
 def _check(recipe: Recipe) -> None:

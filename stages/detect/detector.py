@@ -72,7 +72,7 @@ class PersonDetector:
         boxes: dict[int, tuple[Boxes, Boxes | None]] = {}
         for batch in self._batches(images):
             pictures = [images[position] for position in batch]
-            filling = [np.zeros_like(pictures[0])] * (self._batch - len(batch))
+            filling = [pictures[0]] * (self._batch - len(batch))
             boxes |= dict(zip(batch, self._find(pictures + filling), strict=False))
         return [boxes[position] for position in range(len(images))]
 

@@ -53,8 +53,10 @@ class Letterbox:
         batch = np.full((len(images), *self.canvas, 3), _GREY, np.uint8)
         rows, columns = self._window()
         for canvas, image in zip(batch, images, strict=True):
-            same = image.shape[:2] == self.scaled
-            canvas[rows, columns] = image if same else cv2.resize(image, self.scaled[::-1])
+            if image.shape[:2] == self.scaled:
+                canvas[rows, columns] = image
+            else:
+                cv2.resize(image, self.scaled[::-1], dst=canvas[rows, columns])
         return batch
 
     def place_tensor(self, images: "torch.Tensor") -> "torch.Tensor":
