@@ -2,36 +2,48 @@
 
 Usage::
 
-    python -m benchmarks.detect.linear --copies 1 10 100 --every 100
+    python -m benchmarks.detect.linear --copies 1 10 100 --every 10
 
-Sparse sampling keeps a run over hours of video short; what is measured is whether a frame of the hundredth copy costs
-what one of the first costs, start-up apart.
+The rate of a run is that of the frames which it has more than the run before it: whether a frame of the hundredth copy
+costs what one of the tenth costs, starts apart.
 """
 
 import argparse
 import os
+import sys
+from itertools import pairwise
 
 from benchmarks.detect.measure import Reading, Task, machine, run, table
 
-_HEAD = ["copies", "frames", "seconds", "frames/s, start apart", "peak MB"]
+_HEAD = ["copies", "frames", "seconds", "frames/s of what is more", "peak MB"]
 
 
 def main() -> None:
     """Run each size, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 10, 100])
     given = parser.parse_args()
-    idle = run("ours", Task(copies=1, every=10**6, cores=given.cores)).seconds
-    rows = [_row(copies, run("ours", Task(copies, given.every, given.cores)), idle) for copies in given.copies]
-    print(f"{machine(given.cores)}\nevery {given.every}th frame; one frame alone takes {idle:.1f} s, taken off below\n")
+    readings = [_read(Task(copies, given.every, given.cores)) for copies in given.copies]
+    rates = ["", *(f"{_rate(less, more):.1f}" for less, more in pairwise(readings))]
+    rows = [_row(*of) for of in zip(given.copies, readings, rates, strict=True)]
+    print(f"{machine(given.cores)}\nevery {given.every}th frame\n")
     print(table(_HEAD, rows))
 
 
-def _row(copies: int, reading: Reading, idle: float) -> list[str]:
-    rate = reading.frames / max(reading.seconds - idle, 1e-9)
-    return [f"{copies}", f"{reading.frames}", f"{reading.seconds:.1f}", f"{rate:.1f}", f"{reading.peak_mb:.0f}"]
+def _read(task: Task) -> Reading:
+    reading = run("ours", task)
+    print(f"{task.copies} copies: {reading.frames} frames in {reading.seconds:.1f} s", file=sys.stderr)
+    return reading
+
+
+def _rate(less: Reading, more: Reading) -> float:
+    return (more.frames - less.frames) / (more.seconds - less.seconds)
+
+
+def _row(copies: int, reading: Reading, rate: str) -> list[str]:
+    return [f"{copies}", f"{reading.frames}", f"{reading.seconds:.0f}", rate, f"{reading.peak_mb:.0f}"]
 
 
 if __name__ == "__main__":
