@@ -66,7 +66,8 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     features = ray.put(_encode(job.corpus, job.recipe))
     means = ray.put(_means(job.corpus, job.recipe))
     make_caption = functools.partial(_make_caption, job.corpus, _settled(job.recipe), features, means)
-    return stream(job, [Operator(make_step=make_caption, fields=RESULT, cpus=1.0)], units_per_file=1)
+    # Were it a whole CPU, a table could be written only when a caption task has ended.
+    return stream(job, [Operator(make_step=make_caption, fields=RESULT, cpus=0.75)], units_per_file=1)
 
 
 def _settled(recipe: Recipe) -> Recipe:
@@ -111,7 +112,9 @@ def _make_caption(corpus: Corpus, recipe: Recipe, features: Any, means: Any) -> 
 
     from stages.caption.bank import load_bank
     from stages.caption.captions import caption_embeddings
+    from stages.pretrain.heap import keep_freed_memory
 
+    keep_freed_memory()
     bank = load_bank(recipe.caption.bank)
     encoded, prior = ray.get([features, means])
 
