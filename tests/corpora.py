@@ -16,6 +16,8 @@ from pipeline.ledger import Ledger
 from stages.publish.config import PublishConfig
 from stages.publish.manifest import manifest_table
 from stages.publish.selection import plan_manifest
+from stages.video.limits import VideoLimits
+from stages.video.probe import probe
 
 Row = dict[str, Any]
 
@@ -64,6 +66,16 @@ def ledger_row(unit_id: str, outputs: Iterable[str] = (), **changes: Any) -> Row
         "run_id": "run-1",
         **changes,
     }
+
+
+def add_media(corpus: Corpus, path: str, content: bytes, video: str = "x:a") -> None:
+    """A video that was crawled, as crawl leaves it: its file, its row, the ledger's word."""
+    corpus.put(path, content)
+    with corpus.open(path) as file:
+        facts = probe(file, VideoLimits())
+    row = video_row(video) | facts.to_row() | {"media_path": path}
+    corpus.write_table(pa.Table.from_pylist([row], tables.VIDEOS), "videos/a.parquet")
+    Ledger(corpus, "crawl").append([ledger_row("url-a", ["videos/a.parquet", path])])
 
 
 def crop_id_of(detection_id: str) -> str:

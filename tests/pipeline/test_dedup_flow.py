@@ -15,7 +15,7 @@ from pipeline.flow.marks import read_marks
 from pipeline.ledger import Ledger
 from pipeline.recipe import Recipe
 from pipeline.runner import plan_stage
-from tests.corpora import crop_rows, ledger_row, video_row
+from tests.corpora import add_media, crop_rows, ledger_row, video_row
 from tests.local import run_here
 from tests.runs import CLIP, ask
 from tests.stages.test_track import street
@@ -185,7 +185,7 @@ def test_a_video_tracked_from_its_pictures_gives_the_same_tracklets_for_any_chun
     found = []
     for seconds in (3.0, 1.7):
         corpus = Corpus(str(tmp_path / str(seconds)))
-        _add_media(corpus)
+        add_media(corpus, "media/a.avi", _first_seconds(6.0))
         block = {
             "model": "models/yolo26n.pt", "image_size": 320, "confidence_floor": 0.1, "chunk_seconds": seconds,
             "sampling": {"every_frames": 2}, "rules": {"min_confidence": 0.3, "min_width": 16},
@@ -204,18 +204,6 @@ def test_a_video_tracked_from_its_pictures_gives_the_same_tracklets_for_any_chun
     tracks, crops = found[0]
     assert len(tracks) > 20
     assert {frame % 10 for _, frame, _, _ in crops} == {0}
-
-
-def _add_media(corpus: Corpus, seconds: float = 6.0) -> None:
-    from stages.video.limits import VideoLimits
-    from stages.video.probe import probe
-
-    corpus.put("media/a.avi", _first_seconds(seconds))
-    with corpus.open("media/a.avi") as file:
-        facts = probe(file, VideoLimits())
-    row = video_row("x:a") | facts.to_row() | {"media_path": "media/a.avi"}
-    corpus.write_table(pa.Table.from_pylist([row], tables.VIDEOS), "videos/a.parquet")
-    Ledger(corpus, "crawl").append([ledger_row("url-a", ["videos/a.parquet", "media/a.avi"])])
 
 
 def _first_seconds(seconds: float) -> bytes:

@@ -2,18 +2,13 @@
 
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-import schemas.tables as tables
 from pipeline.catalog import connect
 from pipeline.corpus import Corpus
 from pipeline.flow import detect
-from pipeline.ledger import Ledger
 from pipeline.recipe import Recipe
-from stages.video.limits import VideoLimits
-from stages.video.probe import probe
-from tests.corpora import ledger_row, video_row
+from tests.corpora import add_media
 from tests.local import run_here
 from tests.runs import CLIP, reidforge, serve, tiny_clip, write_recipe
 
@@ -43,18 +38,6 @@ def test_neither_chunks_nor_workers_change_what_detect_writes(tmp_path: Path) ->
     assert few == many
 
 
-def crawled(folder: Path) -> Corpus:
-    """A corpus that has the street video."""
-    corpus = Corpus(str(folder))
-    with CLIP.open("rb") as file:
-        facts = probe(file, VideoLimits())
-    row = video_row("x:a") | facts.to_row() | {"media_path": "media/a.mp4"}
-    corpus.upload(CLIP, "media/a.mp4")
-    corpus.write_table(pa.Table.from_pylist([row], tables.VIDEOS), "videos/a.parquet")
-    Ledger(corpus, "crawl").append([ledger_row("url-a", ["videos/a.parquet", "media/a.mp4"])])
-    return corpus
-
-
 def test_tasks_that_cut_beside_models_on_gpus_write_what_models_on_cpus_cut_themselves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +45,8 @@ def test_tasks_that_cut_beside_models_on_gpus_write_what_models_on_cpus_cut_them
               "pose": {"source": "second_pass"}, "rules": {"min_width": 20, "min_confidence": 0.4}}  # fmt: skip
     written = {}
     for gpus in (0.0, 1.0):
-        corpus = crawled(tmp_path / f"{gpus:g}")
+        corpus = Corpus(str(tmp_path / f"{gpus:g}"))
+        add_media(corpus, "media/a.mp4", CLIP.read_bytes())
         recipe = Recipe.model_validate({"corpus": corpus.root, "detect": chosen})
         run_here(monkeypatch, corpus, recipe, detect, gpus=gpus)
         written[gpus] = {view: crops(Path(corpus.root), view) for view in ("detections", "crops")}
