@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 
-from benchmarks.detect.measure import ROOT, Reading, Task, machine, run, table
+from benchmarks.detect.measure import ROOT, Reading, Task, machine, rate, run, table
 
 OURS = "ours"
 PEERS = {
@@ -35,7 +35,7 @@ def main() -> None:
     """Run every contender, and print the table."""
     given = _arguments()
     readings = {name: _twice(name, given) for name in [OURS, *PEERS] if name != "daft_frames" or given.daft_python}
-    ours = _rate(*readings[OURS])
+    ours = rate(*readings[OURS])
     rows = [_row(PEERS.get(name, "ours"), *pair, ours) for name, pair in readings.items()]
     for (backend, processes), words in BARE.items():
         bare = _bare(backend, processes or given.cores, given)
@@ -58,26 +58,16 @@ def _arguments() -> argparse.Namespace:
 def _twice(name: str, given: argparse.Namespace) -> tuple[Reading, Reading]:
     python = given.daft_python if name == "daft_frames" else sys.executable
     few, many = (
-        _once(name, Task(copies=copies, every=given.every, cores=given.cores), python) for copies in given.copies
+        run(name, Task(copies=copies, every=given.every, cores=given.cores), python) for copies in given.copies
     )
     return few, many
 
 
-def _once(name: str, task: Task, python: str) -> Reading:
-    reading = run(name, task, python)
-    print(f"{name}, {task.copies} copies: {reading.frames} frames in {reading.seconds:.1f} s", file=sys.stderr)
-    return reading
-
-
-def _rate(few: Reading, many: Reading) -> float:
-    return (many.frames - few.frames) / (many.seconds - few.seconds)
-
-
 def _row(words: str, few: Reading, many: Reading, ours: float) -> list[str]:
-    rate, frames = _rate(few, many), many.frames - few.frames
+    pace, frames = rate(few, many), many.frames - few.frames
     cpu = (many.cpu_seconds - few.cpu_seconds) / frames * 1e3
-    start = few.seconds - few.frames / rate
-    numbers = [f"{rate:.1f}", f"{ours / rate:.2f}x", f"{cpu:.0f}", f"{many.peak_mb:.0f}", f"{start:.0f}", many.crops]
+    start = few.seconds - few.frames / pace
+    numbers = [f"{pace:.1f}", f"{ours / pace:.2f}x", f"{cpu:.0f}", f"{many.peak_mb:.0f}", f"{start:.0f}", many.crops]
     return [words, *map(str, numbers)]
 
 

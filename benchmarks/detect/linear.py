@@ -10,10 +10,9 @@ costs what one of the tenth costs, starts apart.
 
 import argparse
 import os
-import sys
 from itertools import pairwise
 
-from benchmarks.detect.measure import Reading, Task, machine, run, table
+from benchmarks.detect.measure import Reading, Task, machine, rate, run, table
 
 _HEAD = ["copies", "frames", "seconds", "frames/s of what is more", "peak MB"]
 
@@ -25,25 +24,15 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 10, 100])
     given = parser.parse_args()
-    readings = [_read(Task(copies, given.every, given.cores)) for copies in given.copies]
-    rates = ["", *(f"{_rate(less, more):.1f}" for less, more in pairwise(readings))]
+    readings = [run("ours", Task(copies, given.every, given.cores)) for copies in given.copies]
+    rates = ["", *(f"{rate(less, more):.1f}" for less, more in pairwise(readings))]
     rows = [_row(*of) for of in zip(given.copies, readings, rates, strict=True)]
     print(f"{machine(given.cores)}\nevery {given.every}th frame\n")
     print(table(_HEAD, rows))
 
 
-def _read(task: Task) -> Reading:
-    reading = run("ours", task)
-    print(f"{task.copies} copies: {reading.frames} frames in {reading.seconds:.1f} s", file=sys.stderr)
-    return reading
-
-
-def _rate(less: Reading, more: Reading) -> float:
-    return (more.frames - less.frames) / (more.seconds - less.seconds)
-
-
-def _row(copies: int, reading: Reading, rate: str) -> list[str]:
-    return [f"{copies}", f"{reading.frames}", f"{reading.seconds:.0f}", rate, f"{reading.peak_mb:.0f}"]
+def _row(copies: int, reading: Reading, pace: str) -> list[str]:
+    return [f"{copies}", f"{reading.frames}", f"{reading.seconds:.0f}", pace, f"{reading.peak_mb:.0f}"]
 
 
 if __name__ == "__main__":

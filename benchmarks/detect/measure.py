@@ -67,7 +67,7 @@ def keeps(x1: float, y1: float, x2: float, y2: float, confidence: float) -> bool
 
 
 def run(contender: str, task: Task, python: str = sys.executable) -> Reading:
-    """Run a contender on the first cores of this machine, in a scratch folder.
+    """Run a contender on the first cores of this machine, in a scratch folder, and tell how long it took.
 
     Raises:
         RuntimeError: It failed; the end of what it said is in the message.
@@ -87,7 +87,14 @@ def run(contender: str, task: Task, python: str = sys.executable) -> Reading:
         if process.returncode:
             raise RuntimeError(f"{contender} failed: {said.read()[-1500:]}")
     counted = json.loads(printed.strip().splitlines()[-1])
-    return Reading(counted["frames"], counted["crops"], seconds, cpu_seconds, peak_mb)
+    reading = Reading(counted["frames"], counted["crops"], seconds, cpu_seconds, peak_mb)
+    print(f"{contender}, {task.copies} copies: {reading.frames} frames in {seconds:.1f} s", file=sys.stderr)
+    return reading
+
+
+def rate(less: Reading, more: Reading) -> float:
+    """Frames per second of what a run has more than a smaller one: starts do not count."""
+    return (more.frames - less.frames) / (more.seconds - less.seconds)
 
 
 def report(frames: int, crops: int) -> None:

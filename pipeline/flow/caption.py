@@ -10,7 +10,7 @@ from pipeline.corpus import Corpus, digest
 from pipeline.errors import UserError
 from pipeline.flow import embed
 from pipeline.flow.stage import Job, Stage
-from pipeline.flow.stream import Operator, stream
+from pipeline.flow.stream import BUSY_CPUS, Operator, stream
 from pipeline.flow.tables import live_files, read_live, stem
 from pipeline.flow.weights import weights_digest
 from pipeline.recipe import Recipe
@@ -66,8 +66,7 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     features = ray.put(_encode(job.corpus, job.recipe))
     means = ray.put(_means(job.corpus, job.recipe))
     make_caption = functools.partial(_make_caption, job.corpus, _settled(job.recipe), features, means)
-    # Were it a whole CPU, a table could be written only when a caption task has ended.
-    return stream(job, [Operator(make_step=make_caption, fields=RESULT, cpus=0.75)], units_per_file=1)
+    return stream(job, [Operator(make_step=make_caption, fields=RESULT, cpus=BUSY_CPUS)], units_per_file=1)
 
 
 def _settled(recipe: Recipe) -> Recipe:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.corpus import Corpus
 from pipeline.flow.chunks import CHUNK, chunk_rows, facts_of, read_within
 from pipeline.flow.stage import Job, units
-from pipeline.flow.stream import Operator, stream
+from pipeline.flow.stream import BUSY_CPUS, Operator, stream
 from pipeline.flow.tables import live_files, read_live
 from pipeline.recipe import Recipe
 from pipeline.units import RESULT, Row, Step, result
@@ -101,7 +101,7 @@ def cut(job: Job) -> Iterator[pa.Table]:
     """Decode and cut; no model is loaded."""
     _tell(job.todo)
     make_step = functools.partial(_make_cut, job.corpus, job.recipe.detect)
-    return stream(job, [Operator(make_step=make_step, fields=RESULT, cpus=1.0)], job.recipe.detect.units_per_file)
+    return stream(job, [Operator(make_step=make_step, fields=RESULT, cpus=BUSY_CPUS)], job.recipe.detect.units_per_file)
 
 
 def _tell(todo: pa.Table) -> None:

@@ -19,6 +19,11 @@ WAVE = 20_000
 # counted as an attempt.
 TASK_RETRIES = 1
 
+_WRITE_CPUS = 0.25
+
+# What a task that fills a CPU reserves of it. Were it all, its table could be written only when another such task ends.
+BUSY_CPUS = 1 - _WRITE_CPUS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
@@ -56,7 +61,7 @@ def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iter
         per_file = min(units_per_file, len(wave))
         dataset = functools.reduce(_apply, operators, ray.data.from_arrow(wave))
         dataset = dataset.map_batches(
-            write, batch_size=per_file, batch_format="pyarrow", num_cpus=0.25, max_retries=TASK_RETRIES
+            write, batch_size=per_file, batch_format="pyarrow", num_cpus=_WRITE_CPUS, max_retries=TASK_RETRIES
         )
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
