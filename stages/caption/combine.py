@@ -66,14 +66,15 @@ def write_sentences(told: Codes, crop_ids: Sequence[str], bank: Bank, config: Ca
     """
     per_crop = config.captions_per_crop
     hashes = crop_hashes(crop_ids, config.seed, per_crop)
-    drawn = _draw(hashes, templates_of(bank, config))
+    pools = templates_of(bank, config)
+    styles, starts = _draw(hashes, pools)
     words = lexicon(bank)
     parts = words.parts(np.repeat(told, per_crop, axis=0), hashes.reshape(-1))
     texts: list[str] = []
     templates: list[Template] = []
-    for i, (person, said, present) in enumerate(parts):
+    for i, ((person, said, present), style, first) in enumerate(zip(parts, styles, starts, strict=True)):
         before = texts[i - i % per_crop :]
-        pool, first = drawn[i]
+        pool = pools[style]
         for step in range(_TRIES):
             template = pool[(first + step) % len(pool)]
             text = words.writer.write(template, person, said, present)
@@ -84,14 +85,13 @@ def write_sentences(told: Codes, crop_ids: Sequence[str], bank: Bank, config: Ca
     return Sentences(texts, templates, per_crop)
 
 
-def _draw(hashes: Hashes, pools: Sequence[tuple[Template, ...]]) -> list[tuple[tuple[Template, ...], int]]:
-    """For each caption the templates of its style, and where in them to begin: styles in turn, from one by the hash."""
+def _draw(hashes: Hashes, pools: Sequence[tuple[Template, ...]]) -> tuple[list[int], list[int]]:
+    """For each caption its style, and where in the templates of that to begin: styles in turn, from one by the hash."""
     turns = np.arange(hashes.shape[1], dtype=np.uint64) + salted(hashes[:, :1], "style") % np.uint64(len(pools))
     styles = (turns % np.uint64(len(pools))).astype(np.int64)
     sizes = np.array([len(pool) for pool in pools], dtype=np.uint64)
     starts = (salted(hashes, "template") % sizes[styles]).astype(np.int64)
-    pairs = zip(styles.ravel().tolist(), starts.ravel().tolist(), strict=True)
-    return [(pools[style], start) for style, start in pairs]
+    return styles.ravel().tolist(), starts.ravel().tolist()
 
 
 def templates_of(bank: Bank, config: CaptionConfig) -> tuple[tuple[Template, ...], ...]:

@@ -135,18 +135,23 @@ def logit_chunks(
     """
     bank = bank_features.bank
     blends = {block.name: _present(block, features, config) for block in bank.attributes}
-    _check(features, {region for blend in blends.values() for region, _ in blend}, bank_features.dim)
+    regions = sorted({region for blend in blends.values() for region, _ in blend})
+    _check(features, regions, bank_features.dim)
     _check_means(means or {}, bank_features.dim)
     count = len(next(iter(features.values())))
     priors = prior_rows(means or {}, config)
+    asked = []
     for blend in sorted(set(blends.values())):
         blocks = [block for block in bank.attributes if blends[block.name] == blend]
         weights, scales = _weights(blocks, bank_features), _scales(blocks, bank_features, config)
         offsets = _offsets(blocks, bank_features, weights, blend, priors, every=config.prior == "reference")
-        for start in range(0, count, CHUNK):
-            rows = slice(start, min(start + CHUNK, count))
+        asked.append((blend, blocks, weights, scales, offsets))
+    for start in range(0, count, CHUNK):
+        rows = slice(start, min(start + CHUNK, count))
+        wholes = {region: _filled_up(features[region][rows]) for region in regions}
+        for blend, blocks, weights, scales, offsets in asked:
             # In place: the array has thousands of phrases by CHUNK crops.
-            logits = weights @ _blended(features, rows, blend).T
+            logits = weights @ _blended(wholes, blend).T
             if priors:
                 logits -= offsets
             logits *= scales
@@ -169,22 +174,20 @@ def _label(blend: Blend) -> str:
     return "+".join(region for region, _ in blend)
 
 
-def _check(features: Mapping[str, npt.NDArray[np.floating]], needed: set[str], dim: int) -> None:
-    missing = needed - set(features)
+def _check(features: Mapping[str, npt.NDArray[np.floating]], needed: Sequence[str], dim: int) -> None:
+    missing = set(needed) - set(features)
     if missing:
         raise UnitError(
             f"no embedding of region {', '.join(sorted(missing))}; present: {', '.join(sorted(features))}. "
             "Embed that region, or change the bank's regions",
             kind="missing_region",
         )
-    shapes = {region: features[region].shape for region in sorted(needed)}
+    shapes = {region: features[region].shape for region in needed}
     if any(len(shape) != 2 or shape[1] != dim for shape in shapes.values()) or len({s[0] for s in shapes.values()}) > 1:
         raise UnitError(
             f"embeddings of shape {shapes} do not fit text features of length {dim}; embed and caption with one model",
             kind="embedding_shape",
         )
-    if not all(np.isfinite(features[region]).all() for region in needed):
-        raise UnitError("an embedding holds NaN or infinity; embed these crops again", kind="embedding_value")
 
 
 def _check_means(means: Mapping[str, Doubles], dim: int) -> None:
@@ -230,15 +233,28 @@ def _offsets(
     return np.where(damped, weights @ mean, 0.0)[:, None]
 
 
-def _blended(features: Mapping[str, npt.NDArray[np.floating]], rows: slice, blend: Blend) -> Doubles:
+def _filled_up(features: npt.NDArray[np.floating]) -> Doubles:
+    """float64 [CHUNK, D], unit features in whole UNITS; rows of zeros after the given ones."""
+    wholes = in_units(features)
+    # NaN and infinity leave NaN behind, so the sum tells.
+    if not np.isfinite(wholes.sum()):
+        raise UnitError("an embedding holds NaN or infinity; embed these crops again", kind="embedding_value")
+    missing = CHUNK - len(wholes)
+    return np.pad(wholes, ((0, missing), (0, 0))) if missing else wholes
+
+
+def _blended(wholes: Mapping[str, Doubles], blend: Blend) -> Doubles:
     """float64 [CHUNK, D], whole UNITS: the weighted sum of the regions' unit features.
 
     It is not normalised again, so its similarities are the weighted sums of the regions' similarities.
     """
-    filled = np.zeros((CHUNK, features[blend[0][0]].shape[1]))
-    for region, share in blend:
-        filled[: rows.stop - rows.start] += in_units(features[region][rows]) * share
-    return filled if len(blend) == 1 else np.rint(filled)
+    first, *rest = [(wholes[region], share) for region, share in blend]
+    if not rest:
+        return first[0]
+    mixed = first[0] * first[1]
+    for features, share in rest:
+        mixed += features * share
+    return np.asarray(np.rint(mixed), dtype=np.float64)
 
 
 def _read_chunk(

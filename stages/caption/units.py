@@ -17,9 +17,12 @@ def normalised(features: npt.NDArray[np.floating]) -> Doubles:
     """Rows of unit L2 norm, float64; zero rows stay zero."""
     wide = features.astype(np.float64)
     norms = np.sqrt(np.einsum("nd,nd->n", wide, wide))[:, None]
-    return np.asarray(wide / np.where(norms > 0, norms, 1), dtype=np.float64)
+    wide /= np.where(norms > 0, norms, 1)
+    return wide
 
 
 def in_units(features: npt.NDArray[np.floating]) -> Doubles:
     """Features [n, D], normalised, in whole UNITS."""
-    return np.asarray(np.rint(normalised(features) * UNITS), dtype=np.float64)
+    wholes = normalised(features)
+    wholes *= UNITS
+    return np.rint(wholes, out=wholes)
