@@ -5,7 +5,9 @@
 
 Captions: from stored embeddings (an Arrow table in memory) to the captions table, on one core, and the parts of it.
 Embed: from a table of JPEGs to the embeddings table, decoding and resizing included, against open_clip's bare
-``encode_image`` of the same model, batch size, precision and threads over pixels that are ready; the two take turns.
+``encode_image`` of the same model, batch size, precision and threads over pixels that are ready, stacked as open_clip's
+own transforms leave them and channels last, as embed does; all take turns. Decoding has a thread of its own: it needs a
+core beside the ``--threads`` of the model.
 """
 
 import argparse
@@ -35,7 +37,7 @@ from stages.caption.combine import write_sentences
 from stages.caption.config import CaptionConfig
 from stages.caption.conquer import BankFeatures, encode_bank, read_attributes
 from stages.embed.model import ClipModel
-from stages.embed.tables import embed_crops
+from stages.embed.tables import decode, embed_crops
 from stages.pretrain.heap import keep_freed_memory
 from stages.render.table import render_table
 
@@ -62,17 +64,6 @@ def embeddings_table(count: int, dim: int, regions: Sequence[str], seed: int = 0
     )
 
 
-def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median wall time of some runs, after one to warm up."""
-    run()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - began)
-    return median(times)
-
-
 def captions(options: argparse.Namespace, encoded: BankFeatures) -> list[Line]:
     """Captions a second and core, whole and by part."""
     bank, config, count = load_bank(options.bank), CaptionConfig(), options.captions
@@ -88,8 +79,8 @@ def captions(options: argparse.Namespace, encoded: BankFeatures) -> list[Line]:
         "  combine and table": lambda: caption_table(ids, videos, "u", readings, bank, config),
     }
     lines = []
-    for name, run in parts.items():
-        rate = count / seconds(run, options.repeats)
+    for name, times in zip(parts, turns(list(parts.values()), options.repeats), strict=True):
+        rate = count / median(times)
         goal = verdict(rate / CAPTIONS_GOAL, f"{CAPTIONS_GOAL:,}/s") if not name.startswith(" ") else ""
         lines.append((name, rate, "crops/s and core", goal))
     return lines
@@ -101,32 +92,40 @@ def embed(options: argparse.Namespace, model: ClipModel) -> list[Line]:
     count = max(config.batch_size, options.crops // config.batch_size * config.batch_size)
     crops = render_table(3, 0, count)
     wide = model.image_size[1], model.image_size[0]
-    ready = np.stack([cv2.resize(np.zeros((8, 8, 3), np.uint8), wide)] * config.batch_size).transpose(0, 3, 1, 2)
-    pixels = torch.from_numpy(np.ascontiguousarray(ready)).to(model.device, model.dtype)
+    sized = np.stack([cv2.resize(decode(jpeg), wide) for jpeg in crops["jpeg"].to_pylist()[: config.batch_size]])
+    pixels = torch.from_numpy(sized).permute(0, 3, 1, 2).float().div_(128).sub_(1).to(model.device, model.dtype)
+    stacked = pixels.contiguous(memory_format=torch.contiguous_format)
+    last = pixels.contiguous(memory_format=torch.channels_last)
 
-    def bare() -> None:
+    def bare(pixels: torch.Tensor) -> None:
         with torch.inference_mode():
             for _ in range(count // config.batch_size):
                 model.model.encode_image(pixels, normalize=True).float().cpu()
 
-    def whole() -> None:
-        embed_crops(crops, model, ["whole"], "u", evidence=False)
+    runs: dict[str, Callable[[], object]] = {
+        "bare forward, pixels as open_clip stacks them": lambda: bare(stacked),
+        "bare forward, channels last": lambda: bare(last),
+        "embed, JPEG decoding included": lambda: embed_crops(crops, model, ["whole"], "u", evidence=False),
+    }
+    times = turns(list(runs.values()), options.repeats)
+    lines = [(name, count / median(row), "images/s", "") for name, row in zip(runs, times, strict=True)]
+    whole = times[-1]
+    for name, row in list(zip(runs, times, strict=True))[:-1]:
+        ratio = median(first / second for first, second in zip(row, whole, strict=True))
+        lines.append((f"embed / {name}", ratio, "ratio", verdict(ratio / EMBED_GOAL, f"{EMBED_GOAL:.2f}")))
+    return lines
 
-    bare(), whole()
-    pairs = []
-    for _ in range(options.repeats):
-        began = time.perf_counter()
-        bare()
-        between = time.perf_counter()
-        whole()
-        pairs.append((between - began, time.perf_counter() - between))
-    forward, path = (median(column) for column in zip(*pairs, strict=True))
-    ratio = median(first / second for first, second in pairs)
-    return [
-        ("bare forward", count / forward, "images/s", ""),
-        ("embed, JPEG decoding included", count / path, "images/s", ""),
-        ("embed / bare forward", ratio, "ratio", verdict(ratio / EMBED_GOAL, f"{EMBED_GOAL:.2f}")),
-    ]
+
+def turns(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
+    """Wall times of each, the runs taking turns, after one of each to warm up."""
+    times: list[list[float]] = [[] for _ in runs]
+    for turn in range(repeats + 1):
+        for run, row in zip(runs, times, strict=True):
+            began = time.perf_counter()
+            run()
+            if turn:
+                row.append(time.perf_counter() - began)
+    return times
 
 
 def verdict(share: float, goal: str) -> str:

@@ -1,19 +1,19 @@
 """CLIP through open_clip: image features of crops, text features of prompts."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from stages.ahead import ahead
 from stages.devices import pick_device, pick_dtype, set_threads
-from stages.embed.ahead import ahead
 from stages.embed.config import EMBEDDED, EmbedConfig
 from stages.resources import locate
 
-Images = Sequence[npt.NDArray[np.uint8]]
+Image = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 
 
@@ -61,21 +61,19 @@ class ClipModel:
         size = self.preprocess["size"]
         return (size, size) if isinstance(size, int) else (size[0], size[1])
 
-    def encode_images(self, images: Images) -> Features:
+    def encode_images(self, images: Iterable[Image]) -> Features:
         """Image features of RGB crops.
 
         Args:
-            images: uint8 arrays [H, W, 3] of any sizes. Each is squashed to the model's input: a crop is taller
-                than wide, and the usual centre crop would cut off head and feet.
+            images: uint8 arrays [H, W, 3] of any sizes, iterated in another thread. Each is squashed to the model's
+                input: a crop is taller than wide, and the usual centre crop would cut off head and feet.
 
         Returns:
             float32 [N, D], rows of unit L2 norm.
         """
-        batches = [images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size)]
-        # The next batch is sized while the model works on this one: both leave Python's lock alone.
-        with ThreadPoolExecutor(1) as beside:
-            sized = ahead(batches, self._sized, beside)
-            return np.concatenate([self._encode_batch(batch) for batch in sized])
+        # The next batch is made and sized while the model works on this one: both leave Python's lock alone.
+        features = [self._encode_batch(sized) for sized in ahead(map(self._sized, batched(images, self.batch_size)))]
+        return np.concatenate(features) if features else np.zeros((0, self.dim), np.float32)
 
     def encode_texts(self, texts: Sequence[str]) -> Features:
         """Text features of prompts: float32 [N, D], rows of unit L2 norm."""
@@ -99,7 +97,7 @@ class ClipModel:
             features = self.model.encode_image(pixels.sub_(mean).div_(std), normalize=True)
             return np.asarray(features.float().cpu().numpy())
 
-    def _sized(self, images: Images) -> npt.NDArray[np.uint8]:
+    def _sized(self, images: Sequence[Image]) -> npt.NDArray[np.uint8]:
         import cv2
 
         height, width = self.image_size
@@ -109,7 +107,14 @@ class ClipModel:
         return sized
 
 
-def _interpolation(image: npt.NDArray[np.uint8], height: int) -> int:
+def batched(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
+    """Lists of so many images, the last perhaps of fewer."""
+    source = iter(images)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def _interpolation(image: Image, height: int) -> int:
     import cv2
 
     # Area averages when shrinking, which bicubic does not: without it stripes turn into noise.

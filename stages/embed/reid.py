@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from stages.ahead import ahead
 from stages.config import Config
 from stages.devices import Device, Precision, pick_device, pick_dtype, set_threads
+from stages.embed.model import Image, batched
 from stages.resources import locate
 
 if TYPE_CHECKING:
     import torch
 
-Images = Sequence[npt.NDArray[np.uint8]]
 Features = npt.NDArray[np.float32]
 
 # Files whose origin docs/dedup.md tells.
@@ -105,32 +106,38 @@ class ReidModel:
             raise ValueError(f"reid.model {config.model}: cannot be read as weights: {first}. {_WHERE}") from error
         self.model = load_osnet(state.get("state_dict", state)).to(self.device, self.dtype)
 
-    def encode_images(self, images: Images) -> Features:
+    def encode_images(self, images: Iterable[Image]) -> Features:
         """Features of RGB crops.
 
         Args:
-            images: uint8 [H, W, 3] of any sizes; each is squashed to 256x128.
+            images: uint8 [H, W, 3] of any sizes, iterated in another thread; each is squashed to 256x128.
 
         Returns:
             float32 [N, 512], rows of unit L2 norm.
         """
         import torch
 
-        parts = []
-        for start in range(0, len(images), self.batch_size):
+        from stages.embed.osnet import DIM
+
+        parts = [np.zeros((0, DIM), np.float32)]
+        for sized in ahead(map(_sized, batched(images, self.batch_size))):
             with torch.inference_mode():
-                features = self.model(self._to_tensor(images[start : start + self.batch_size])).float()
+                features = self.model(self._to_tensor(sized)).float()
                 parts.append(torch.nn.functional.normalize(features).cpu().numpy())
         return np.concatenate(parts)
 
-    def _to_tensor(self, images: Images) -> "torch.Tensor":
-        import cv2
+    def _to_tensor(self, sized: npt.NDArray[np.uint8]) -> "torch.Tensor":
         import torch
 
-        from stages.embed.osnet import INPUT_SIZE
-
-        height, width = INPUT_SIZE
-        sized = [cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in images]
-        pixels = torch.from_numpy(np.stack(sized)).to(self.device).permute(0, 3, 1, 2).to(self.dtype).div_(255)
+        pixels = torch.from_numpy(sized).to(self.device).permute(0, 3, 1, 2).to(self.dtype).div_(255)
         mean, std = (pixels.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
         return (pixels - mean) / std
+
+
+def _sized(images: Sequence[Image]) -> npt.NDArray[np.uint8]:
+    import cv2
+
+    from stages.embed.osnet import INPUT_SIZE
+
+    height, width = INPUT_SIZE
+    return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in images])

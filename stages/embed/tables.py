@@ -1,7 +1,6 @@
 """From a table of crops to a table of embeddings, and to one of evidence."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,11 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import schemas.tables
-from stages.embed.ahead import ahead
-from stages.embed.colours import NAMES, name_colours
+from stages.embed.colours import NAMES, ColourNames, name_colours
 from stages.embed.config import Region
 from stages.embed.regions import CLOTH, Image, Keypoints, cut_cloth, cut_region
 
+# Crops that are taken out of their table at once, so that a file of many thousand is never decoded into memory.
 SLICE = 512
 
 
@@ -34,7 +33,7 @@ class Embedded:
 class ImageEncoder(Protocol):
     """What ``embed_crops`` needs of a model."""
 
-    def encode_images(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+    def encode_images(self, images: Iterable[Image]) -> npt.NDArray[np.float32]:
         """RGB uint8 crops to float32 [N, D] of unit L2 norm."""
         ...
 
@@ -52,56 +51,55 @@ def embed_crops(
         unit_id: Unit that the rows will belong to.
         evidence: Whether colours are named; without, the evidence is empty.
     """
-    # In slices, so that a file of many thousand crops is never decoded into memory at once; the next one is decoded
-    # while the model works on this one.
-    slices = (crops.slice(start, SLICE) for start in range(0, crops.num_rows, SLICE))
-    with ThreadPoolExecutor(1) as beside:
-        parts = [
-            _embed_slice(readable, images, model, regions, unit_id, evidence=evidence)
-            for readable, images in ahead(slices, _decoded, beside)
-        ]
-    embeddings = [part.embeddings for part in parts if part.embeddings.num_rows]
-    return Embedded(
-        pa.concat_tables(embeddings) if embeddings else schemas.tables.embeddings(1).empty_table(),
-        pa.concat_tables([schemas.tables.EVIDENCE.empty_table(), *(part.evidence for part in parts)]),
-    )
-
-
-def _decoded(crops: pa.Table) -> tuple[pa.Table, list[Image]]:
-    """The crops whose JPEG can be decoded, and their images."""
-    images = [decode(jpeg) for jpeg in crops["jpeg"].to_pylist()]
-    readable = [index for index, image in enumerate(images) if image is not None]
-    return crops.take(pa.array(readable, pa.int64())), [image for image in images if image is not None]
-
-
-def _embed_slice(
-    crops: pa.Table,
-    images: Sequence[Image],
-    model: ImageEncoder,
-    regions: Sequence[Region],
-    unit_id: str,
-    *,
-    evidence: bool,
-) -> Embedded:
-    keypoints = _keypoints(crops)
-    nothing = schemas.tables.EVIDENCE.empty_table()
-    if not images:
-        return Embedded(schemas.tables.embeddings(1).empty_table(), nothing)
-    posed = list(zip(images, keypoints, strict=True))
-    parts = [cut_region(image, region, pose) for image, pose in posed for region in regions]
-    features = model.encode_images(parts).astype(np.float16)
-    rows = pa.array(np.repeat(np.arange(len(images)), len(regions)))
+    cut = _Cut(crops, regions, evidence=evidence)
+    # The model takes its images one batch after the other, and decodes and cuts thereby.
+    features = model.encode_images(cut.images()).astype(np.float16)
+    readable = crops.select(["crop_id", "video_id"]).take(pa.array(cut.readable, pa.int64()))
+    if not readable.num_rows:
+        return Embedded(schemas.tables.embeddings(1).empty_table(), schemas.tables.EVIDENCE.empty_table())
+    rows = pa.array(np.repeat(np.arange(readable.num_rows), len(regions)))
     embeddings = pa.table(
         {
-            "crop_id": crops["crop_id"].take(rows),
-            "video_id": crops["video_id"].take(rows),
+            "crop_id": readable["crop_id"].take(rows),
+            "video_id": readable["video_id"].take(rows),
             "unit_id": pa.repeat(unit_id, len(rows)),
-            "region": pa.array(list(regions) * len(images)),
+            "region": pa.array(list(regions) * readable.num_rows),
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1]),
         },
         schema=schemas.tables.embeddings(features.shape[1]),
     )
-    return Embedded(embeddings, _evidence(crops, posed, unit_id) if evidence else nothing)
+    parts = [_evidence(part, colours, unit_id) for part, colours in cut.coloured]
+    return Embedded(embeddings, pa.concat_tables([schemas.tables.EVIDENCE.empty_table(), *parts]))
+
+
+class _Cut:
+    """The regions of a table's crops, and what is found on the way: crops that can be decoded, colours of clothes."""
+
+    def __init__(self, crops: pa.Table, regions: Sequence[Region], *, evidence: bool) -> None:
+        self._crops = crops
+        self._regions = regions
+        self._evidence = evidence
+        self.readable: list[int] = []
+        self.coloured: list[tuple[pa.Table, ColourNames]] = []
+
+    def images(self) -> Iterator[Image]:
+        """RGB images, ordered as the readable crops, then as the regions."""
+        for start in range(0, self._crops.num_rows, SLICE):
+            crops = self._crops.slice(start, SLICE)
+            kept, cloths = [], []
+            for row, (jpeg, pose) in enumerate(zip(crops["jpeg"].to_pylist(), _keypoints(crops), strict=True)):
+                image = decode(jpeg)
+                if image is None:
+                    continue
+                kept.append(row)
+                if self._evidence:
+                    # Copied, since a view would keep the whole image.
+                    cloths += [cut_cloth(image, region, pose).copy() for region in CLOTH]
+                yield from (cut_region(image, region, pose) for region in self._regions)
+            self.readable += [start + row for row in kept]
+            if self._evidence:
+                told = crops.drop_columns("jpeg").take(pa.array(kept, pa.int64()))
+                self.coloured.append((told, name_colours(cloths)))
 
 
 def _keypoints(crops: pa.Table) -> list[Keypoints | None]:
@@ -112,9 +110,8 @@ def _keypoints(crops: pa.Table) -> list[Keypoints | None]:
     return [None if numbers is None else np.array(numbers, np.float32).reshape(-1, 3) for numbers in flat]
 
 
-def _evidence(crops: pa.Table, posed: Sequence[tuple[Image, Keypoints | None]], unit_id: str) -> pa.Table:
-    count, width = len(posed), len(CLOTH)
-    found = name_colours([cut_cloth(image, region, pose) for image, pose in posed for region in CLOTH])
+def _evidence(crops: pa.Table, found: ColourNames, unit_id: str) -> pa.Table:
+    count, width = crops.num_rows, len(CLOTH)
     fields = [
         pa.array(list(CLOTH) * count, pa.string()),
         pa.array(NAMES).take(pa.array(found.name)),
@@ -141,5 +138,4 @@ def decode(jpeg: bytes) -> npt.NDArray[np.uint8] | None:
 
     if not jpeg:
         return None
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    return None if image is None else np.ascontiguousarray(image[:, :, ::-1])
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)

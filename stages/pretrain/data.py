@@ -2,9 +2,7 @@
 
 import hashlib
 import math
-import queue
 import random
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -181,42 +179,3 @@ def _collate(
 
 def _key(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
-
-
-_Item = Batch | BaseException | None
-
-
-def ahead(items: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
-    """The same items, made by a thread of their own while the consumer works."""
-    ready: queue.Queue[_Item] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            for item in items:
-                _put(ready, item, stop)
-                if stop.is_set():
-                    return
-            _put(ready, None, stop)
-        except BaseException as error:  # noqa: BLE001 - raised again in the consumer
-            _put(ready, error, stop)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _put(ready: queue.Queue[_Item], item: _Item, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            return ready.put(item, timeout=0.1)
-        except queue.Full:
-            continue
-    return None

@@ -11,11 +11,12 @@ import pyarrow as pa
 import torch
 import torch.distributed as dist
 
+from stages.ahead import ahead
 from stages.devices import pick_device, pick_dtype, set_threads
 from stages.errors import UnitError
 from stages.pretrain.checkpoint import Progress, restore, save
 from stages.pretrain.config import PretrainConfig
-from stages.pretrain.data import Batch, Inputs, Row, ahead, batches, rows_of, shuffled
+from stages.pretrain.data import Batch, Inputs, Row, batches, rows_of, shuffled
 from stages.pretrain.evaluate import evaluate
 from stages.pretrain.heap import keep_freed_memory
 from stages.pretrain.loss import contrastive_loss, distributed, mask_tokens, mlm_loss
@@ -128,7 +129,7 @@ class _Run:
             skip=progress.position,
         )
         wanted = min(self.steps_per_epoch - progress.batch, self.total - progress.step)
-        for batch in ahead(islice(source, int(wanted))):
+        for batch in ahead(islice(source, int(wanted)), depth=2):
             losses = self._step(batch)
             progress.step, progress.batch, progress.position = progress.step + 1, progress.batch + 1, batch.position
             progress.unreadable += len(batch.unreadable)

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -5,10 +6,11 @@ import open_clip
 import pyarrow as pa
 import pytest
 
+from stages.embed import tables
 from stages.embed.config import EmbedConfig
 from stages.embed.model import ClipModel
 from stages.embed.regions import BANDS, cut_region
-from stages.embed.tables import SLICE, embed_crops
+from stages.embed.tables import SLICE, decode, embed_crops
 from tests.corpora import person_jpeg
 from tests.runs import tiny_clip
 
@@ -55,6 +57,21 @@ def test_a_crop_gets_the_same_feature_in_any_company(model: ClipModel) -> None:
     alone = embed_crops(crops_table(jpegs).slice(SLICE, 1), model, ["whole"], "u").embeddings
     together, single = (np.array(t["embedding"].to_pylist(), np.float32) for t in (many.slice(SLICE, 1), alone))
     assert together == pytest.approx(single, abs=2e-3)
+
+
+def test_crops_are_decoded_only_as_the_model_comes_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    monkeypatch.setattr(tables, "decode", lambda jpeg: decoded.append(jpeg) or decode(jpeg))
+
+    class Slow:
+        def encode_images(self, images: Iterable[np.ndarray]) -> np.ndarray:
+            taken = 0
+            for taken, _ in enumerate(images, start=1):
+                assert len(decoded) == (taken + 1) // 2
+            return np.zeros((taken, 2), np.float32)
+
+    jpegs = [person_jpeg("red", "blue", width=30 + number) for number in range(9)]
+    assert embed_crops(crops_table(jpegs), Slow(), ["whole", "upper"], "u").embeddings.num_rows == 18
 
 
 def test_features_are_those_of_open_clip_itself(model: ClipModel, folder: Path) -> None:

@@ -1,6 +1,5 @@
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from stages.pretrain.config import AugmentConfig, PretrainConfig
-from stages.pretrain.data import Batch, Inputs, Row, ahead, augment, batches, choose, fit, rows_of, shuffled
+from stages.pretrain.data import Batch, Inputs, Row, augment, batches, choose, fit, rows_of, shuffled
 from tests.stages.pretrain_toys import config, row, stream_of
 
 
@@ -102,16 +101,3 @@ def test_pixels_are_normalised() -> None:
 def test_no_change_is_no_change() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 10, 3), dtype=np.uint8)
     assert np.array_equal(augment(image, AugmentConfig(hflip=False, crop_scale_min=1), random.Random(0)), image)
-
-
-def test_reading_ahead_hands_errors_on(tmp_path: Path) -> None:
-    (batch,) = made(config(tmp_path), [row(n) for n in range(4)])
-
-    def failing() -> Iterator[Batch]:
-        yield batch
-        raise RuntimeError("the stream broke")
-
-    items = ahead(failing())
-    assert next(items) is batch
-    with pytest.raises(RuntimeError, match="the stream broke"):
-        next(items)
