@@ -7,7 +7,7 @@
 
 The tower comes out of a wheel (tools/openai_tower.py); nothing of it is meant to be committed. Each step keeps what it
 made under .cache/lit, and an interrupted ``encode`` goes on where it was. The labels are those of
-tools/measure_street.py; crops of a street are looked at, never trained on. The recipe is the embedded model's,
+benchmarks/captions/labelled.py; crops of a street are looked at, never trained on. The recipe is the embedded model's,
 recipes/embedded_clip.yaml.
 """
 

@@ -3,9 +3,10 @@
     python -m benchmarks.captions.labelled pa100k /data/PA-100K --model ViT-B-16-quickgelu --pretrained openai
     python -m benchmarks.captions.labelled peta /data/PETA --limit 5000
     python -m benchmarks.captions.labelled market1501 /data/Market-1501-v15.09.15 --split test
-    python -m benchmarks.captions.labelled street labels.json --video vtest.avi
+    python -m benchmarks.captions.labelled street
 
-The formats are told in stages/caption/readers.py.
+The formats are told in stages/caption/readers.py. ``street`` comes with the repository: 75 crops of four persons in the
+demo's video, labelled by eye; other labels and videos of that format may be given.
 """
 
 import argparse
@@ -14,30 +15,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.captions.reading import model_options, read_side_by_side, show_readings
-from benchmarks.captions.rendered import CONFIGS
+from benchmarks.captions.reading import model_options, read_side_by_side, root, show_readings
 from stages.caption.readers import READERS, LabelError, Labelled, read_street
+
+STREET_LABELS = root() / "benchmarks" / "captions" / "street.json"
+STREET_VIDEO = root() / "demo" / "street.mp4"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read, score, print; 2 when the set is not there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("set", choices=[*READERS, "street"])
-    parser.add_argument("path", type=Path, help="folder of the set; for street, the labels")
+    parser.add_argument("path", type=Path, nargs="?", help="folder of the set; for street, a file of labels")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--video", type=Path, help="for street, the video that is labelled")
+    parser.add_argument("--video", type=Path, default=STREET_VIDEO, help="for street, the video that is labelled")
     parser.add_argument("--limit", type=int, default=2000, help="crops, drawn with a fixed seed; 0 = all")
     model_options(parser)
     options = parser.parse_args(arguments)
-    if options.set == "street" and options.video is None:
-        parser.error("street needs --video")
+    if options.set == "street":
+        options.path = options.path or STREET_LABELS
+    elif options.path is None:
+        parser.error(f"{options.set} is not part of the repository; give its folder")
     try:
         crops = _drawn(options)
         jpegs = [crop.read() for crop in crops]
     except (LabelError, OSError) as error:
         print(f"labelled: {error}", file=sys.stderr)
         return 2
-    readings = read_side_by_side(jpegs, [crop.truth for crop in crops], options, CONFIGS)
+    readings = read_side_by_side(jpegs, [crop.truth for crop in crops], options)
     show_readings(readings, len(crops), f"{options.set}, read by {options.model}")
     return 0
 

@@ -43,6 +43,7 @@ def model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pretrained", help="open_clip tag or file of weights; none where the folder has its own")
     parser.add_argument("--regions", nargs="+", default=["whole", "head", "upper", "lower"])
     parser.add_argument("--bank", default="unipt14")
+    parser.add_argument("--calibration", help="file of tools/calibrate.py, read in place of the prior")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--device", default="auto")
@@ -57,10 +58,16 @@ def embed_config(options: argparse.Namespace) -> EmbedConfig:
     )  # fmt: skip
 
 
-def read_side_by_side(
-    jpegs: Sequence[bytes], truths: Sequence[Truth], options: argparse.Namespace, configs: dict[str, CaptionConfig]
-) -> list[Reading]:
-    """Embed the crops once, caption them by every configuration, and score each against the truth."""
+def caption_configs(options: argparse.Namespace) -> dict[str, CaptionConfig]:
+    """What is compared, by name: the paper's way, our default, and what a recipe may switch on."""
+    ways = {"faithful": CaptionConfig(faithful=True), "default": CaptionConfig()}
+    if options.calibration:
+        return ways | {"calibrated": CaptionConfig(calibration=options.calibration)}
+    return ways | {"with prior": CaptionConfig(prior="corpus")}
+
+
+def read_side_by_side(jpegs: Sequence[bytes], truths: Sequence[Truth], options: argparse.Namespace) -> list[Reading]:
+    """Embed the crops once, caption them in every way, and score each against the truth."""
     config = embed_config(options)
     model, bank = ClipModel(config), load_bank(options.bank)
     ids = [f"{number:016x}" for number in range(len(jpegs))]
@@ -69,7 +76,7 @@ def read_side_by_side(
     encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
     means = mean_features([embedded.embeddings])
     readings = []
-    for name, caption in configs.items():
+    for name, caption in caption_configs(options).items():
         prior = means if caption.prior == "corpus" else None
         table = caption_embeddings(
             embedded.embeddings, encoded, bank, caption, "benchmark", evidence=embedded.evidence, means=prior

@@ -1,6 +1,7 @@
 """How truly rendered pedestrians are read: the paper's way, our default, and what a recipe may switch on.
 
     python -m benchmarks.captions.rendered
+    python -m benchmarks.captions.rendered --calibration models/reidforge-clip-s/calibration.yaml
     python -m benchmarks.captions.rendered --crops 3000 --model ViT-B-16-quickgelu --pretrained openai
 
 Every crop is drawn with its truth known (stages/render); seed 2 is the series that the embedded model never saw.
@@ -11,14 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.captions.reading import model_options, read_side_by_side, show_readings
-from stages.caption.config import CaptionConfig
 from stages.render.table import render_table
-
-CONFIGS = {
-    "faithful": CaptionConfig(faithful=True),
-    "default": CaptionConfig(),
-    "with prior": CaptionConfig(prior="corpus"),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     truths = [
         {item["attribute"]: frozenset([item["value"]]) for item in row} for row in table["attributes"].to_pylist()
     ]
-    readings = read_side_by_side(table["jpeg"].to_pylist(), truths, options, CONFIGS)
+    readings = read_side_by_side(table["jpeg"].to_pylist(), truths, options)
     show_readings(readings, options.crops, f"Rendered pedestrians of seed {options.seed}, read by {options.model}")
     return 0
 

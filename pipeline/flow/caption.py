@@ -129,13 +129,20 @@ def _make_caption(corpus: Corpus, recipe: Recipe, features: Any, means: Any) -> 
 
 
 def _check(recipe: Recipe) -> None:
+    from stages.caption.calibration import calibrated_model
     from stages.caption.problems import BankError
     from stages.caption.variant import variant_digests
 
     try:
         variant_digests(recipe.caption)
+        fitted = calibrated_model(recipe.caption)
     except BankError as error:
         raise UserError(f"caption: {error}") from error
+    if fitted not in (None, recipe.embed.slug):
+        raise UserError(
+            f"caption.calibration: {recipe.caption.calibration} was fitted on model {fitted}, and embed.model is "
+            f"{recipe.embed.slug}; fit temperatures for it: python tools/calibrate.py RECIPE FILE"
+        )
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from stages.caption.bank import Bank
 from stages.caption.config import CaptionConfig, Positive
 from stages.caption.problems import BankError, explain, read_yaml
 from stages.config import Config
+from stages.resources import locate
 
 
 class Calibration(Config):
@@ -42,8 +43,17 @@ def load_temperatures(config: CaptionConfig, bank: Bank) -> dict[str, float]:
     return dict(temperatures)
 
 
+def calibrated_model(config: CaptionConfig) -> str | None:
+    """Name of the model that the recipe's file of temperatures was fitted on; None where it names no file.
+
+    Raises:
+        BankError: The file does not exist or is not valid.
+    """
+    return _read(config.calibration).model if isinstance(config.calibration, str) else None
+
+
 def _read(source: str) -> Calibration:
-    path = Path(source)
+    path = Path(locate(source))
     if not path.is_file():
         raise BankError(
             f"caption.calibration: no file {source!r}; give temperatures by attribute, or a file of tools/calibrate.py"

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from stages.caption.config import CaptionConfig
 from stages.caption.problems import BankError
 from stages.caption.units import Doubles, in_units
+from stages.resources import locate
 
 
 @dataclass
@@ -91,7 +92,7 @@ def prior_rows(means: Mapping[str, Doubles], config: CaptionConfig) -> dict[str,
 
 
 def _existing(name: str) -> Path:
-    path = Path(name)
+    path = Path(locate(name))
     if not path.is_file():
         raise BankError(f"caption.reference: no file {name!r}; tools/calibrate.py writes one for a model")
     return path

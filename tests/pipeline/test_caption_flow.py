@@ -11,6 +11,7 @@ import pytest
 
 import schemas.tables as tables
 from pipeline.corpus import Corpus
+from pipeline.errors import UserError
 from pipeline.flow import caption
 from pipeline.ledger import Ledger
 from pipeline.recipe import Recipe
@@ -111,3 +112,16 @@ def test_what_a_calibration_file_says_decides_and_not_its_name(tmp_path: Path, c
         prints.append(caption.STAGE.fingerprint(recipe_of(corpus, clip, calibration=str(path))))
     prints.append(caption.STAGE.fingerprint(recipe_of(corpus, clip, calibration={"age": 2.0})))
     assert prints[0] == prints[1] == prints[3] != prints[2]
+
+
+def test_temperatures_of_another_model_are_refused(tmp_path: Path, clip: Path) -> None:
+    corpus, path = Corpus(str(tmp_path / "corpus")), tmp_path / "calibration.yaml"
+    path.write_text("{model: ViT-B-16_openai, bank: unipt14, crops: 9, temperatures: {age: 2.0}}")
+    with pytest.raises(UserError) as caught:
+        caption.STAGE.check(recipe_of(corpus, clip, calibration=str(path)))
+    assert str(caught.value) == (
+        f"caption.calibration: {path} was fitted on model ViT-B-16_openai, and embed.model is tiny; "
+        "fit temperatures for it: python tools/calibrate.py RECIPE FILE"
+    )
+    path.write_text("{model: tiny, bank: unipt14, crops: 9, temperatures: {age: 2.0}}")
+    caption.STAGE.check(recipe_of(corpus, clip, calibration=str(path)))
