@@ -6,9 +6,9 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import openai_tower
 import pytest
-
-from tools import openai_tower
+from wheels import fetch
 
 onnx = pytest.importorskip("onnx", reason="the tower is read with the package onnx")
 
@@ -67,7 +67,7 @@ def test_every_weight_has_its_place_and_its_scale(tmp_path: Path) -> None:
 def test_another_file_than_the_known_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clip_encoder.int8.onnx").write_bytes(b"something else")
     with pytest.raises(SystemExit, match=r"SHA-256 is .* expected 2d2da5e2"):
-        openai_tower.fetch(tmp_path)
+        fetch(openai_tower.TOWER, tmp_path)
 
 
 def test_an_input_that_patches_do_not_fill_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +121,7 @@ def test_open_clip_computes_what_the_graph_computes(tmp_path: Path) -> None:
     from stages.embed.model import ClipModel
 
     try:
-        file = openai_tower.fetch(openai_tower.ROOT / ".cache" / "models")
+        file = fetch(openai_tower.TOWER, openai_tower.ROOT / ".cache" / "models")
     except SystemExit as error:
         pytest.skip(str(error))
     folder = openai_tower.write_model(openai_tower.read_tower(file), tmp_path / "model")

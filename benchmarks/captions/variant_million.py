@@ -5,7 +5,8 @@
 
 A corpus of synthetic embeddings is written once, then captioned by ``reidforge variant create`` as a user does it: Ray,
 Parquet in, Parquet out, ledger. Measured are the wall time of the command and the largest memory of all its processes
-together (proportional set size, so that shared pages count once).
+together (proportional set size, so that shared pages count once). The first variant of a corpus also encodes the bank;
+with ``--keep``, the second run and those after it measure a further one.
 """
 
 import argparse
@@ -54,12 +55,15 @@ def write_corpus(uri: str, crops: int, regions: Sequence[str], model: str) -> Co
 
 
 def watched(command: Sequence[str]) -> tuple[float, float, int]:
-    """Run a command; returns wall seconds, largest memory of its process tree in MB, and its exit code."""
+    """Run a command; returns wall seconds, largest memory of its process tree in MB, and its exit code.
+
+    Memory is read every two seconds: adding up the pages of Ray's processes costs some tenths of a second each time.
+    """
     began, most = time.perf_counter(), 0.0
     process = subprocess.Popen(command, cwd=root())
     while process.poll() is None:
         most = max(most, _memory(process.pid))
-        time.sleep(0.5)
+        time.sleep(2)
     return time.perf_counter() - began, most / 1e6, process.returncode
 
 
