@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.metadata
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.recipe import load_recipe
 from stages.caption.bank import load_bank
 from stages.caption.captions import caption_embeddings
 from stages.caption.config import CaptionConfig
 from stages.caption.conquer import encode_bank
 from stages.caption.judge import Score, Truth, colour_bleed, judge
-from stages.caption.prior import mean_features
+from stages.caption.prior import mean_features, reference_means
 from stages.embed.config import EMBEDDED, EmbedConfig
 from stages.embed.model import ClipModel
 from stages.embed.tables import embed_crops
@@ -43,7 +45,7 @@ def model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pretrained", help="open_clip tag or file of weights; none where the folder has its own")
     parser.add_argument("--regions", nargs="+", default=["whole", "head", "upper", "lower"])
     parser.add_argument("--bank", default="unipt14")
-    parser.add_argument("--calibration", help="file of tools/calibrate.py, read in place of the prior")
+    parser.add_argument("--recipe", type=Path, help="also read as the caption block of this recipe says")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--device", default="auto")
@@ -61,8 +63,8 @@ def embed_config(options: argparse.Namespace) -> EmbedConfig:
 def caption_configs(options: argparse.Namespace) -> dict[str, CaptionConfig]:
     """What is compared, by name: the paper's way, our default, and what a recipe may switch on."""
     ways = {"faithful": CaptionConfig(faithful=True), "default": CaptionConfig()}
-    if options.calibration:
-        return ways | {"calibrated": CaptionConfig(calibration=options.calibration)}
+    if options.recipe:
+        return ways | {"recipe": load_recipe(options.recipe).caption}
     return ways | {"with prior": CaptionConfig(prior="corpus")}
 
 
@@ -74,10 +76,10 @@ def read_side_by_side(jpegs: Sequence[bytes], truths: Sequence[Truth], options: 
     crops = pa.table({"crop_id": ids, "video_id": ["benchmark"] * len(ids), "jpeg": pa.array(jpegs, pa.binary())})
     embedded = embed_crops(crops, model, config.regions, "benchmark")
     encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
-    means = mean_features([embedded.embeddings])
+    corpus_means = mean_features([embedded.embeddings])
     readings = []
     for name, caption in caption_configs(options).items():
-        prior = means if caption.prior == "corpus" else None
+        prior = reference_means(caption) if caption.prior == "reference" else corpus_means
         table = caption_embeddings(
             embedded.embeddings, encoded, bank, caption, "benchmark", evidence=embedded.evidence, means=prior
         )
@@ -104,6 +106,11 @@ def show_readings(readings: Sequence[Reading], crops: int, title: str) -> None:
     console = Console(width=200)
     console.print(table)
     for reading in readings:
+        told, right = _statements(reading.scores)
+        console.print(
+            f"told, {reading.name}: {told} values of {crops} crops, {_share(right / told if told else math.nan)} right"
+        )
+    for reading in readings:
         if reading.bleeding:
             console.print(
                 f"colour bleed, {reading.name}: one colour read for both garments of {reading.bleed:.1%} "
@@ -126,6 +133,13 @@ def root() -> Path:
 def _cells(score: Score) -> list[str]:
     shares = (score.right, score.told, score.told_right, score.calibration_error)
     return [_share(share) for share in shares]
+
+
+def _statements(scores: Sequence[Score]) -> tuple[int, int]:
+    """How many values the captions tell of labelled attributes, and how many of them rightly."""
+    told = [round(score.told * score.crops) for score in scores]
+    right = [round(score.told_right * count) for score, count in zip(scores, told, strict=True) if count]
+    return sum(told), sum(right)
 
 
 def _mean_cells(scores: Sequence[Score]) -> list[str]:

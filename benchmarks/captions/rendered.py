@@ -1,7 +1,7 @@
 """How truly rendered pedestrians are read: the paper's way, our default, and what a recipe may switch on.
 
     python -m benchmarks.captions.rendered
-    python -m benchmarks.captions.rendered --calibration models/reidforge-clip-s/calibration.yaml
+    python -m benchmarks.captions.rendered --recipe recipes/demo.yaml
     python -m benchmarks.captions.rendered --crops 3000 --model ViT-B-16-quickgelu --pretrained openai
 
 Every crop is drawn with its truth known (stages/render); seed 2 is the series that the embedded model never saw.

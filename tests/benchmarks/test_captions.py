@@ -35,18 +35,17 @@ def test_a_labelled_set_is_read_side_by_side(clip: str, tmp_path: Path, capsys: 
     assert "upper_colour" not in told
 
 
-def test_the_people_of_the_demos_street_are_read_by_the_shipped_model(capsys: pytest.CaptureFixture[str]) -> None:
-    assert labelled.main(["street", "--threads", "2", "--calibration", "models/reidforge-clip-s/calibration.yaml"]) == 0
+def test_the_demos_captions_tell_the_truth_of_its_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert labelled.main(["street", "--threads", "2", "--recipe", "recipes/demo.yaml"]) == 0
     told = capsys.readouterr().out
-    assert "75 crops" in told
-    shares = {line.split()[0]: line.split()[1:] for line in told.splitlines() if "%" in line and line[0].isalpha()}
-    # Columns: crops, guess, then right, told, told right and error, for faithful, default and calibrated.
-    default = {name: float(cells[6].rstrip("%")) for name, cells in shares.items() if cells[0] == "75"}
-    calibrated = {name: float(cells[10].rstrip("%")) for name, cells in shares.items() if cells[0] == "75"}
-    for right in (default, calibrated):
-        assert right["upper_colour"] >= 95
-        assert right["lower_colour"] >= 80
-        assert right["lower"] >= 95
+    assert "75 crops; " in told
+    lines = (line.removeprefix("told, ").partition(": ") for line in told.splitlines() if line.startswith("told, "))
+    values = {name: words.split() for name, _, words in lines}
+    count, right = ({name: float(words[at].rstrip("%")) for name, words in values.items()} for at in (0, 5))
+    assert list(count) == ["faithful", "default", "recipe"]
+    assert right["faithful"] < right["default"] < right["recipe"]
+    assert right["recipe"] >= 90
+    assert count["recipe"] >= 225
 
 
 def test_a_set_of_others_needs_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
