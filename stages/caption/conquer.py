@@ -235,8 +235,9 @@ def _offsets(
 
 def _filled_up(features: npt.NDArray[np.floating]) -> Doubles:
     """float64 [CHUNK, D], unit features in whole UNITS; rows of zeros after the given ones."""
-    wholes = in_units(features)
     # NaN and infinity leave NaN behind, so the sum tells.
+    with np.errstate(invalid="ignore"):
+        wholes = in_units(features)
     if not np.isfinite(wholes.sum()):
         raise UnitError("an embedding holds NaN or infinity; embed these crops again", kind="embedding_value")
     missing = CHUNK - len(wholes)

@@ -188,6 +188,7 @@ def test_a_factor_without_its_head_needs_a_generic_word(bank_features: BankFeatu
         ({"whole": np.ones((2, DIM + 1))}, "embedding_shape", f"text features of length {DIM}"),
         ({"whole": np.ones((2, DIM)), "head": np.ones((3, DIM))}, "embedding_shape", "do not fit"),
         ({"whole": np.full((2, DIM), np.nan)}, "embedding_value", "NaN or infinity"),
+        ({"whole": np.where(np.eye(2, DIM), -np.inf, 0.5)}, "embedding_value", "NaN or infinity"),
     ],
 )
 def test_features_that_do_not_fit(
