@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,8 @@ DIM = 32
 
 
 @pytest.fixture(scope="module")
-def tool() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        # The tools are scripts, and find each other in their own folder.
-        patch.syspath_prepend(str(ROOT / "tools"))
-        yield importlib.import_module("lit_openai")
+def tool() -> Any:
+    return importlib.import_module("lit_openai")
 
 
 @pytest.fixture(scope="module")

@@ -54,12 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     images = [image for image in (decode(crop.read()) for crop in crops) if image is not None]
     # A crop's name is its frame and its person.
     frames, people = zip(*(crop.name.split("/") for crop in crops), strict=True)
+    times = [int(frame) for frame in frames]
     clip = ClipModel(EmbedConfig(model=EMBEDDED, pretrained=None))
     models: dict[str, ImageEncoder] = {"embedded CLIP": clip, "OSNet": network}
     for name, model in models.items():
         features = model.encode_images(images)
         for gap in GAPS:
-            queries, rank1, precision = search(features, people, [int(frame) for frame in frames], gap)
+            queries, rank1, precision = search(features, people, times, gap)
             print(f"{name:14} gap {gap:4}  {queries:3.0f} queries  rank-1 {rank1:.4f}  mAP {precision:.4f}")
     return 0
 

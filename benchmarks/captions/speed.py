@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 # One core is what is measured; BLAS and OpenCV must be told before they load.
@@ -79,7 +79,7 @@ def captions(options: argparse.Namespace, encoded: BankFeatures) -> list[Line]:
         "  combine and table": lambda: caption_table(ids, videos, "u", readings, bank, config),
     }
     lines = []
-    for name, times in zip(parts, turns(list(parts.values()), options.repeats), strict=True):
+    for name, times in turns(parts, options.repeats).items():
         rate = count / median(times)
         goal = verdict(rate / CAPTIONS_GOAL, f"{CAPTIONS_GOAL:,}/s") if not name.startswith(" ") else ""
         lines.append((name, rate, "crops/s and core", goal))
@@ -102,29 +102,30 @@ def embed(options: argparse.Namespace, model: ClipModel) -> list[Line]:
             for _ in range(count // config.batch_size):
                 model.model.encode_image(pixels, normalize=True).float().cpu()
 
+    path = "embed, JPEG decoding included"
     runs: dict[str, Callable[[], object]] = {
         "bare forward, pixels as open_clip stacks them": lambda: bare(stacked),
         "bare forward, channels last": lambda: bare(last),
-        "embed, JPEG decoding included": lambda: embed_crops(crops, model, ["whole"], "u", evidence=False),
+        path: lambda: embed_crops(crops, model, ["whole"], "u", evidence=False),
     }
-    times = turns(list(runs.values()), options.repeats)
-    lines = [(name, count / median(row), "images/s", "") for name, row in zip(runs, times, strict=True)]
-    whole = times[-1]
-    for name, row in list(zip(runs, times, strict=True))[:-1]:
+    times = turns(runs, options.repeats)
+    lines = [(name, count / median(row), "images/s", "") for name, row in times.items()]
+    whole = times.pop(path)
+    for name, row in times.items():
         ratio = median(first / second for first, second in zip(row, whole, strict=True))
         lines.append((f"embed / {name}", ratio, "ratio", verdict(ratio / EMBED_GOAL, f"{EMBED_GOAL:.2f}")))
     return lines
 
 
-def turns(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Wall times of each, the runs taking turns, after one of each to warm up."""
-    times: list[list[float]] = [[] for _ in runs]
+def turns(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Wall times of each, by name, the runs taking turns, after one of each to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
-        for run, row in zip(runs, times, strict=True):
+        for name, run in runs.items():
             began = time.perf_counter()
             run()
             if turn:
-                row.append(time.perf_counter() - began)
+                times[name].append(time.perf_counter() - began)
     return times
 
 

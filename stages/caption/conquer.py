@@ -249,13 +249,9 @@ def _blended(wholes: Mapping[str, Doubles], blend: Blend) -> Doubles:
 
     It is not normalised again, so its similarities are the weighted sums of the regions' similarities.
     """
-    first, *rest = [(wholes[region], share) for region, share in blend]
-    if not rest:
-        return first[0]
-    mixed = first[0] * first[1]
-    for features, share in rest:
-        mixed += features * share
-    return np.asarray(np.rint(mixed), dtype=np.float64)
+    if len(blend) == 1:
+        return wholes[blend[0][0]]
+    return np.asarray(np.rint(sum(wholes[region] * share for region, share in blend)), dtype=np.float64)
 
 
 def _read_chunk(

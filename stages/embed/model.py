@@ -11,9 +11,9 @@ import numpy.typing as npt
 from stages.ahead import ahead
 from stages.devices import pick_device, pick_dtype, set_threads
 from stages.embed.config import EMBEDDED, EmbedConfig
+from stages.embed.regions import Image
 from stages.resources import locate
 
-Image = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 
 

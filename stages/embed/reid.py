@@ -13,7 +13,8 @@ from pydantic import Field
 from stages.ahead import ahead
 from stages.config import Config
 from stages.devices import Device, Precision, pick_device, pick_dtype, set_threads
-from stages.embed.model import Image, batched
+from stages.embed.model import batched
+from stages.embed.regions import Image
 from stages.resources import locate
 
 if TYPE_CHECKING:
