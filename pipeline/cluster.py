@@ -51,6 +51,8 @@ def connect(address: str | None, config: RunConfig) -> str:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's core echoes its own worries to the driver's stderr; what concerns a unit is told by the ledger.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Between two tries to reach an actor that does not answer; Ray waits no longer than that. See stream.ACTOR_RETRIES.
+    os.environ.setdefault("RAY_task_actor_unavailable_retry_delay_base_ms", "5000")
     quieten()
     import ray
 

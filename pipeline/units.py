@@ -8,8 +8,10 @@ bad unit costs nobody else anything.
 import functools
 import itertools
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,10 @@ OUTCOME = pa.schema(
 # Kind of the error when what a step needs cannot be loaded: no unit's fault, and no unit can be done.
 SETUP = "setup"
 
+# Ray would repeat a task that kills its worker for ever; a unit that does so twice is given up by the pass and
+# counted as an attempt.
+RETRIES = 1
+
 # Outcome of a unit whose worker died with it: the pass that sent it out never hears of it again.
 LOST: Row = {
     "status": "failed",
@@ -85,12 +91,18 @@ def run_step(block: pa.Table, step: Step, fields: pa.Schema) -> pa.Table:
 
 
 class StepActor:
-    """Runs a step that needs something loaded first: a model, a bank of text features."""
+    """Runs a step that needs something loaded first: a model, a bank of text features.
 
-    def __init__(self, make_step: Callable[[], Step], fields: pa.Schema) -> None:
+    Args:
+        make_step: Loads it, and returns the step.
+        fields: What the step leaves for the next operator.
+        pool: Name of the actor pool, by which an actor knows what became of those before it.
+    """
+
+    def __init__(self, make_step: Callable[[], Step], fields: pa.Schema, pool: str) -> None:
         self.fields = fields
         try:
-            self.step = make_step()
+            self.step = functools.partial(_survive, make_step(), pool)
         except Exception as error:  # noqa: BLE001 - raised here, Ray would restart the actor for ever
             self.step = functools.partial(_refuse, str(error) or type(error).__name__)
 
@@ -101,6 +113,24 @@ class StepActor:
 
 def _refuse(message: str, _: Row) -> Row:
     raise UnitError(message, kind=SETUP)
+
+
+def _survive(step: Step, pool: str, row: Row) -> Row:
+    """Run a step over a unit, unless the unit has already killed a process here too often.
+
+    When an actor dies, all that was sent to it counts a try for Ray, not only what it worked on; so Ray may try often,
+    and who is to blame is written here: of a unit that was begun and did not end, a byte stays in a file.
+    """
+    note = Path(tempfile.gettempdir(), f"reidforge-{pool}-{digest(row['unit_id'])}")
+    if note.exists() and note.stat().st_size > RETRIES:
+        note.unlink()
+        raise UnitError(LOST["error_message"], kind=LOST["error_type"], retryable=LOST["retryable"])
+    with note.open("ab") as file:
+        file.write(b".")
+    try:
+        return step(row)
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def pictures(cell: pa.Array) -> list[npt.NDArray[np.uint8]]:

@@ -3,21 +3,23 @@
 import functools
 import itertools
 import math
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from pipeline.flow.stage import Job, units
-from pipeline.units import LOST, Row, Step, StepActor, run_step, start, write_units
+from pipeline.units import LOST, RETRIES, Row, Step, StepActor, run_step, start, write_units
 
 # A plan of millions of units would fill the object store with one-row blocks; a wave of this size keeps it small,
 # and the pipeline drains only once in so many units.
 WAVE = 20_000
 
-# Ray would repeat a task that kills its worker for ever; a unit that does so twice is given up by the pass and
-# counted as an attempt.
-TASK_RETRIES = 1
+# A node may be dead for 20 s before Ray's head learns of it; until then all that is sent to its actors fails at once.
+# Ray waits 5 s between two tries (``cluster.connect`` asks it to), and so many of them outlast that time. A unit that
+# kills its actor is given up earlier, see ``pipeline.units.StepActor``.
+ACTOR_RETRIES = 8
 
 _WRITE_CPUS = 0.25
 
@@ -61,7 +63,7 @@ def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iter
         per_file = min(units_per_file, len(wave))
         dataset = functools.reduce(_apply, operators, ray.data.from_arrow(wave))
         dataset = dataset.map_batches(
-            write, batch_size=per_file, batch_format="pyarrow", num_cpus=_WRITE_CPUS, max_retries=TASK_RETRIES
+            write, batch_size=per_file, batch_format="pyarrow", num_cpus=_WRITE_CPUS, max_retries=RETRIES
         )
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
@@ -135,16 +137,16 @@ def _apply(dataset: "ray.data.Dataset", operator: Operator) -> "ray.data.Dataset
             _run_task,
             fn_kwargs={"make_step": operator.make_step, "fields": operator.fields},
             compute=TaskPoolStrategy(size=operator.tasks),
-            max_retries=TASK_RETRIES,
+            max_retries=RETRIES,
             **whole,
         )
     return dataset.map_batches(
         StepActor,
-        fn_constructor_kwargs={"make_step": operator.make_step, "fields": operator.fields},
+        fn_constructor_kwargs={"make_step": operator.make_step, "fields": operator.fields, "pool": uuid.uuid4().hex},
         compute=ActorPoolStrategy(size=operator.actors),
         num_gpus=operator.gpus,
         max_restarts=-1,
-        max_task_retries=TASK_RETRIES,
+        max_task_retries=ACTOR_RETRIES,
         **whole,
     )
 

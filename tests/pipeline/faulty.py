@@ -1,7 +1,7 @@
 """Units that wait to be killed: each step notes its process, and the first to come to a unit stays until it dies.
 
-Also a script, ``python -m tests.pipeline.faulty FOLDER``: a run on a cluster of three nodes, one of which is killed
-while it works.
+Also a script, ``python -m tests.pipeline.faulty FOLDER WHERE``: a run on a cluster of three nodes, of which the one is
+killed that holds the doomed unit, in a task or an actor.
 """
 
 import functools
@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +22,9 @@ from pipeline.units import RESULT, Row, Step, result
 from tests.pipeline.toys import BLOB, run, toy_stage
 
 PATIENCE_S = 60.0
+
+# Time for other units to come as far as the doomed one, so that they wait for the dead node's actor, too.
+QUEUE_S = 8.0
 
 
 def make_load(folder: Path, doomed: str, size: int) -> Step:
@@ -35,12 +38,15 @@ def make_load(folder: Path, doomed: str, size: int) -> Step:
     return load
 
 
-def make_measure(folder: Path, doomed: str) -> Step:
-    """Second step: one row of a table."""
+def make_measure(folder: Path, doomed: str, deadly: Container[str] = ()) -> Step:
+    """Second step: one row of a table; a deadly unit ends each process that comes to it."""
 
     def measure(row: Row) -> Row:
         if row["name"] == doomed:
             wait_to_be_killed(folder)
+        if row["name"] in deadly:
+            time.sleep(1)  # the next unit is sent to this actor meanwhile
+            os._exit(1)
         return result({"things": pa.table({"unit_id": [row["unit_id"]], "bytes": [len(row["blob"])]})}, "")
 
     return measure
@@ -63,10 +69,12 @@ def _node() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def stage(folder: Path, count: int, *, in_task: str = "", in_actor: str = "", size: int = 10) -> Stage:
+def stage(
+    folder: Path, count: int, *, in_task: str = "", in_actor: str = "", deadly: Container[str] = (), size: int = 10
+) -> Stage:
     """A stage of ``count`` units through a task and an actor; ``in_task`` or ``in_actor`` names the doomed one."""
     load = functools.partial(make_load, folder, in_task, size)
-    measure = functools.partial(make_measure, folder, in_actor)
+    measure = functools.partial(make_measure, folder, in_actor, deadly)
     operators = [
         Operator(make_step=load, fields=BLOB, cpus=0.5, tasks=2),
         Operator(make_step=measure, fields=RESULT, cpus=0.5, actors=1),
@@ -95,7 +103,7 @@ def kill_process(found: list[str]) -> None:
     os.kill(int(found[0]), signal.SIGKILL)
 
 
-def kill_a_node(folder: Path) -> None:
+def kill_a_node(folder: Path, where: str) -> None:
     """Run on a head without CPUs and two workers, and kill the worker that holds the doomed unit."""
     import ray
     from ray.cluster_utils import Cluster
@@ -107,8 +115,13 @@ def kill_a_node(folder: Path) -> None:
     workers = [nodes.add_node(num_cpus=1, object_store_memory=100 << 20) for _ in range(2)]
     cluster.connect(nodes.address, RunConfig())
     by_id = {worker.node_id: worker for worker in workers}
-    thread = killer(folder, lambda found: nodes.remove_node(by_id[found[-1]], allow_graceful=False))
-    run(Corpus(str(folder / "corpus")), stage(folder, 12, in_task="05"))
+
+    def kill(found: list[str]) -> None:
+        time.sleep(QUEUE_S)
+        nodes.remove_node(by_id[found[-1]], allow_graceful=False)
+
+    thread = killer(folder, kill)
+    run(Corpus(str(folder / "corpus")), stage(folder, 12, **{where: "05"}))
     thread.join()
     alive = sum(node["Alive"] for node in ray.nodes())
     print(f"{alive} nodes alive")
@@ -117,4 +130,4 @@ def kill_a_node(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    kill_a_node(Path(sys.argv[1]))
+    kill_a_node(Path(sys.argv[1]), sys.argv[2])

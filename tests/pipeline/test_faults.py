@@ -47,6 +47,19 @@ def test_a_process_that_is_killed_costs_nothing(where: str, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_units_that_kill_their_actor_each_time_cost_their_neighbours_nothing(tmp_path: Path) -> None:
+    corpus = Corpus(str(tmp_path / "corpus"))
+    run(corpus, stage(tmp_path, 12, deadly={"03", "06"}), max_attempts=2)
+    latest = {row["unit_id"][2:]: row for row in Ledger(corpus, "test").latest().to_pylist()}
+    dead = {name: latest.pop(name) for name in ("03", "06")}
+    assert {(row["status"], row["error_type"], row["attempts"]) for row in dead.values()} == {
+        ("quarantined", "worker_lost", 2)
+    }
+    assert len(latest) == 10
+    assert {(row["status"], row["attempts"]) for row in latest.values()} == {("ok", 1)}
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_units_larger_than_the_object_store_together_go_through_it(tmp_path: Path) -> None:
     size = 120_000_000
     corpus = Corpus(str(tmp_path / "corpus"))
@@ -54,11 +67,12 @@ def test_units_larger_than_the_object_store_together_go_through_it(tmp_path: Pat
     check(corpus, 8, size)
 
 
-def test_a_node_that_is_lost_costs_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["in_task", "in_actor"])
+def test_a_node_that_is_lost_costs_nothing(where: str, tmp_path: Path) -> None:
     # Ray notes the newest cluster in its folder, and others on this machine would join it; socket paths must be short.
     with tempfile.TemporaryDirectory(prefix="rf", dir="/tmp", ignore_cleanup_errors=True) as home:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.pipeline.faulty", str(tmp_path)],
+            [sys.executable, "-m", "tests.pipeline.faulty", str(tmp_path), where],
             cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
             env=os.environ | {"RAY_TMPDIR": home, "RAY_AUTH_MODE": "disabled"},
         )  # fmt: skip
