@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.captions.reading import model_options, read_side_by_side, root, show_readings
+from benchmarks.captions.reading import REFUSALS, read_side_by_side, reading_options, root, show_readings
 from stages.caption.readers import READERS, LabelError, Labelled, read_street
 
 STREET_LABELS = root() / "benchmarks" / "captions" / "street.json"
@@ -23,14 +23,14 @@ STREET_VIDEO = root() / "demo" / "street.mp4"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read, score, print; 2 when the set is not there."""
+    """Read, score, print; 2 when the set is not there or an option makes no sense."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("set", choices=[*READERS, "street"])
     parser.add_argument("path", type=Path, nargs="?", help="folder of the set; for street, a file of labels")
     parser.add_argument("--split", default="test")
     parser.add_argument("--video", type=Path, default=STREET_VIDEO, help="for street, the video that is labelled")
     parser.add_argument("--limit", type=int, default=2000, help="crops, drawn with a fixed seed; 0 = all")
-    model_options(parser)
+    reading_options(parser)
     options = parser.parse_args(arguments)
     if options.set == "street":
         options.path = options.path or STREET_LABELS
@@ -38,11 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{options.set} is not part of the repository; give its folder")
     try:
         crops = _drawn(options)
-        jpegs = [crop.read() for crop in crops]
-    except (LabelError, OSError) as error:
+        readings = read_side_by_side([crop.read() for crop in crops], [crop.truth for crop in crops], options)
+    except REFUSALS as error:
         print(f"labelled: {error}", file=sys.stderr)
         return 2
-    readings = read_side_by_side(jpegs, [crop.truth for crop in crops], options)
     show_readings(readings, len(crops), f"{options.set}, read by {options.model}")
     return 0
 

@@ -15,6 +15,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.errors import UserError
+from pipeline.flow.caption import STAGE
 from pipeline.recipe import load_recipe
 from stages.caption.bank import load_bank
 from stages.caption.captions import caption_embeddings
@@ -25,6 +27,9 @@ from stages.caption.prior import mean_features, reference_means
 from stages.embed.config import EMBEDDED, EmbedConfig
 from stages.embed.model import ClipModel
 from stages.embed.tables import embed_crops
+
+# What a wrong option raises: a line for whoever gave it.
+REFUSALS = (UserError, ValueError, OSError)
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "pyarrow", "opencv-python")
 
@@ -44,12 +49,17 @@ def model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=EMBEDDED, help="open_clip architecture, or a model folder")
     parser.add_argument("--pretrained", help="open_clip tag or file of weights; none where the folder has its own")
     parser.add_argument("--regions", nargs="+", default=["whole", "head", "upper", "lower"])
-    parser.add_argument("--bank", default="unipt14")
-    parser.add_argument("--recipe", type=Path, help="also read as the caption block of this recipe says")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
+
+
+def reading_options(parser: argparse.ArgumentParser) -> None:
+    """Options that name the model, the bank, and a recipe to compare with."""
+    model_options(parser)
+    parser.add_argument("--bank", help="phrase bank; default: the recipe's, else unipt14")
+    parser.add_argument("--recipe", type=Path, help="also read as the caption block of this recipe says")
 
 
 def embed_config(options: argparse.Namespace) -> EmbedConfig:
@@ -61,24 +71,28 @@ def embed_config(options: argparse.Namespace) -> EmbedConfig:
 
 
 def caption_configs(options: argparse.Namespace) -> dict[str, CaptionConfig]:
-    """What is compared, by name: the paper's way, our default, and what a recipe may switch on."""
-    ways = {"faithful": CaptionConfig(faithful=True), "default": CaptionConfig()}
+    """What is compared, by name, over one bank: the paper's way, our default, and what a recipe may switch on."""
+    name, last = "with prior", CaptionConfig(prior="corpus")
     if options.recipe:
-        return ways | {"recipe": load_recipe(options.recipe).caption}
-    return ways | {"with prior": CaptionConfig(prior="corpus")}
+        recipe = load_recipe(options.recipe).model_copy(update={"embed": embed_config(options)})
+        STAGE.check(recipe)
+        name, last = "recipe", recipe.caption
+    bank = options.bank or last.bank
+    ways = {"faithful": CaptionConfig(faithful=True), "default": CaptionConfig(), name: last}
+    return {name: config.model_copy(update={"bank": bank}) for name, config in ways.items()}
 
 
 def read_side_by_side(jpegs: Sequence[bytes], truths: Sequence[Truth], options: argparse.Namespace) -> list[Reading]:
     """Embed the crops once, caption them in every way, and score each against the truth."""
-    config = embed_config(options)
-    model, bank = ClipModel(config), load_bank(options.bank)
+    ways, config = caption_configs(options), embed_config(options)
+    model, bank = ClipModel(config), load_bank(ways["default"].bank)
     ids = [f"{number:016x}" for number in range(len(jpegs))]
     crops = pa.table({"crop_id": ids, "video_id": ["benchmark"] * len(ids), "jpeg": pa.array(jpegs, pa.binary())})
     embedded = embed_crops(crops, model, config.regions, "benchmark")
     encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
     corpus_means = mean_features([embedded.embeddings])
     readings = []
-    for name, caption in caption_configs(options).items():
+    for name, caption in ways.items():
         prior = reference_means(caption) if caption.prior == "reference" else corpus_means
         table = caption_embeddings(
             embedded.embeddings, encoded, bank, caption, "benchmark", evidence=embedded.evidence, means=prior

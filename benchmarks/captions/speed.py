@@ -140,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--captions", type=int, default=16_384, help="crops to caption")
     parser.add_argument("--crops", type=int, default=1024, help="crops to embed")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--bank", default="unipt14")
     model_options(parser)
     parser.set_defaults(regions=["whole", "upper", "lower"])
     options = parser.parse_args(arguments)

@@ -26,6 +26,23 @@ def test_renders_are_read_side_by_side(clip: str, capsys: pytest.CaptureFixture[
     assert "colour bleed, faithful: one colour read for both garments of" in told
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--bank", "nosuch"], "rendered: caption.bank: no bank 'nosuch'"),
+        (["--recipe", "nosuch.yaml"], "rendered: recipe nosuch.yaml: no such file"),
+        (["--recipe", "recipes/demo.yaml"], "was fitted on model reidforge-clip-s, and embed.model is tiny"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_one_line(
+    options: list[str], line: str, clip: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rendered.main(["--crops", "2", "--model", clip, "--threads", "1", *options]) == 2
+    told = capsys.readouterr().err
+    assert line in told
+    assert told.count("\n") == 1
+
+
 def test_a_labelled_set_is_read_side_by_side(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pa100k(tmp_path, {"Female", "Backpack", "Trousers"}, {"AgeOver60", "Hat", "Shorts"})
     assert labelled.main(["pa100k", str(tmp_path), "--model", clip, "--threads", "1"]) == 0
@@ -33,6 +50,16 @@ def test_a_labelled_set_is_read_side_by_side(clip: str, tmp_path: Path, capsys: 
     assert "gender" in told
     assert "2 crops" in told
     assert "upper_colour" not in told
+
+
+def test_a_recipes_bank_is_read(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.yaml").write_text("corpus: nowhere\ncaption:\n  bank: street\n")
+    pa100k(tmp_path, {"Female", "Front"}, {"Back", "Hat"})
+    asked = ["pa100k", str(tmp_path), "--model", clip, "--threads", "1"]
+    assert labelled.main(asked) == 0
+    assert "view" not in capsys.readouterr().out  # unipt14 has none
+    assert labelled.main([*asked, "--recipe", str(tmp_path / "r.yaml")]) == 0
+    assert "view" in capsys.readouterr().out
 
 
 def test_the_demos_captions_tell_the_truth_of_its_people(capsys: pytest.CaptureFixture[str]) -> None:

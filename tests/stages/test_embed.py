@@ -107,7 +107,13 @@ def test_the_folder_in_the_corpus_is_named_after_the_model(model: str, pretraine
     assert EmbedConfig(model=model, pretrained=pretrained).slug == slug
 
 
-@pytest.mark.parametrize(("model", "pretrained"), [("ViT-Z-99", None), ("ViT-B-16", "/nope.pt")])
-def test_weights_that_cannot_be_had_are_told_with_what_to_do(model: str, pretrained: str | None) -> None:
+def test_weights_that_cannot_be_had_are_told_with_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"local weights file as embed\.pretrained"):
-        ClipModel(EmbedConfig(model=model, pretrained=pretrained))
+        ClipModel(EmbedConfig(model="ViT-B-16", pretrained="/nope.pt"))
+
+
+def test_a_model_that_nobody_has_is_told_with_those_of_like_name() -> None:
+    with pytest.raises(ValueError, match="'ViT-B16' is neither") as refused:
+        ClipModel(EmbedConfig(model="ViT-B16"))
+    assert "ViT-B-16" in str(refused.value)
+    assert len(str(refused.value)) < 200
