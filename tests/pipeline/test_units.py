@@ -1,11 +1,17 @@
 """Units of work on their way: one row each, pictures and all."""
 
+import multiprocessing
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import psutil
 import pyarrow as pa
+import pytest
 
-from pipeline.units import PICTURES, Row, pictures, run_step, start
+from pipeline.units import PICTURES, Row, Step, StepActor, pictures, run_step, start
 
 SEEN = pa.schema([pa.field("number", pa.int64()), pa.field("pixels", PICTURES)])
 COUNTED = pa.schema([*SEEN, pa.field("brightest", pa.list_(pa.int64()))])
@@ -54,6 +60,34 @@ def test_a_unit_that_fails_leaves_no_pictures_and_its_neighbour_keeps_its_own() 
     assert found["status"].to_pylist() == ["failed", None]
     assert found["pixels"].is_null().to_pylist() == [True, False]
     assert len(pictures(found["pixels"][1].values)) == 2
+
+
+def make_end() -> Step:
+    def end(_: Row) -> Row:
+        os._exit(3)
+
+    return end
+
+
+def work_in_an_actor(number: int) -> None:
+    StepActor(make_end, SEEN, "pool")(planned(number))
+
+
+def test_a_unit_that_ended_two_actors_is_given_up_and_its_neighbour_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for number in (1, 1, 2):
+        actor = multiprocessing.get_context("spawn").Process(target=work_in_an_actor, args=(number,))
+        actor.start()
+        actor.join()
+        assert actor.exitcode == 3
+    found = StepActor(lambda: see, SEEN, "pool")(planned(1, 2, 3))
+    assert found["error_type"].to_pylist() == ["worker_lost", None, None]
+    assert found["status"].to_pylist() == ["failed", None, None]
+    assert StepActor(lambda: see, SEEN, "pool")(planned(1))["status"].to_pylist() == [None]
+    assert not list(tmp_path.iterdir())
 
 
 def test_pictures_are_let_go_of() -> None:
