@@ -21,7 +21,8 @@ from pipeline.flow.stream import Operator
 from pipeline.units import RESULT, Row, Step, result
 from tests.pipeline.toys import BLOB, run, toy_stage
 
-PATIENCE_S = 60.0
+# A busy machine may take minutes to start a worker.
+PATIENCE_S = 240.0
 
 # Time for other units to come as far as the doomed one, so that they wait for the dead node's actor, too.
 QUEUE_S = 8.0
@@ -84,7 +85,8 @@ def stage(
 
 def noted(folder: Path) -> list[str]:
     """Process and node that came to the doomed unit; waits for it."""
-    for _ in range(600):
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
         if (folder / "pid").exists() and (content := (folder / "pid").read_text()).endswith("\n"):
             return content.split()
         time.sleep(0.1)

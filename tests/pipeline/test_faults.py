@@ -18,7 +18,7 @@ from tests.pipeline.faulty import kill_process, killer, stage
 from tests.pipeline.toys import run
 from tests.runs import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def check(corpus: Corpus, count: int, size: int = 10) -> None:
@@ -73,7 +73,7 @@ def test_a_node_that_is_lost_costs_nothing(where: str, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="rf", dir="/tmp", ignore_cleanup_errors=True) as home:
         done = subprocess.run(
             [sys.executable, "-m", "tests.pipeline.faulty", str(tmp_path), where],
-            cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
+            cwd=ROOT, capture_output=True, text=True, timeout=560, check=False,
             env=os.environ | {"RAY_TMPDIR": home, "RAY_AUTH_MODE": "disabled"},
         )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
