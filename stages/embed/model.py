@@ -1,7 +1,6 @@
 """CLIP through open_clip: image features of crops, text features of prompts."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stages import architectures
 from stages.ahead import ahead
 from stages.devices import pick_device, pick_dtype, set_threads
 from stages.embed.config import EMBEDDED, EmbedConfig
@@ -38,9 +38,12 @@ class ClipModel:
         folder = locate(config.model)
         self.name = f"local-dir:{folder}" if Path(folder).is_dir() else config.model
         weights = config.pretrained and locate(config.pretrained)
-        # open_clip would name all that it has, some hundred; names with a colon say where a hub keeps the model.
-        if ":" not in self.name and self.name not in open_clip.list_models():
-            raise ValueError(_no_model(config.model, open_clip.list_models()))
+        # Names with a colon say where a folder or a hub keeps the model.
+        if ":" not in self.name and not architectures.known(self.name):
+            raise ValueError(
+                f"embed.model {config.model!r} is neither an architecture of open_clip "
+                f"({architectures.nearest(config.model)}, ...) nor a folder with a model, such as {EMBEDDED!r}"
+            )
         try:
             model, _, _ = open_clip.create_model_and_transforms(self.name, pretrained=weights)
         # open_clip and the hub raise a dozen unrelated types here.
@@ -123,14 +126,6 @@ def _interpolation(image: Image, height: int) -> int:
 
     # Area averages when shrinking, which bicubic does not: without it stripes turn into noise.
     return cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
-
-
-def _no_model(model: str, known: Sequence[str]) -> str:
-    near = get_close_matches(model, known, cutoff=0.4)
-    return (
-        f"embed.model {model!r} is neither an architecture of open_clip ({', '.join(near or known[:3])}, ...) nor a "
-        f"folder with a model, such as {EMBEDDED!r}"
-    )
 
 
 def _no_weights(config: EmbedConfig, error: Exception) -> str:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import nn
 
+from stages import architectures
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.data import Inputs
 from stages.pretrain.loss import MASKED
@@ -139,7 +140,7 @@ def read_spec(config: PretrainConfig) -> dict[str, Any]:
     if read is None:
         raise ValueError(
             f"pretrain.model {config.model!r}: no such architecture in open_clip, file or folder; "
-            f"accepted are {', '.join(open_clip.list_models()[:5])}, ... or the path of an open_clip configuration"
+            f"accepted are {architectures.nearest(config.model)}, ... or the path of an open_clip configuration"
         )
     model = deepcopy(read.get("model_cfg", read))
     _check(model, config.model)

@@ -107,9 +107,10 @@ def test_the_folder_in_the_corpus_is_named_after_the_model(model: str, pretraine
     assert EmbedConfig(model=model, pretrained=pretrained).slug == slug
 
 
-def test_weights_that_cannot_be_had_are_told_with_what_to_do() -> None:
+@pytest.mark.parametrize("model", ["ViT-B-16", "ViT-B/16"])
+def test_weights_that_cannot_be_had_are_told_with_what_to_do(model: str) -> None:
     with pytest.raises(ValueError, match=r"local weights file as embed\.pretrained"):
-        ClipModel(EmbedConfig(model="ViT-B-16", pretrained="/nope.pt"))
+        ClipModel(EmbedConfig(model=model, pretrained="/nope.pt"))
 
 
 def test_a_model_that_nobody_has_is_told_with_those_of_like_name() -> None:

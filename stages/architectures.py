@@ -1,0 +1,18 @@
+"""The architectures that open_clip knows by name."""
+
+from difflib import get_close_matches
+
+
+def known(model: str) -> bool:
+    """Whether open_clip knows an architecture of this name, in which it takes a slash for a dash (ViT-B/16)."""
+    import open_clip
+
+    return model.replace("/", "-") in open_clip.list_models()
+
+
+def nearest(model: str) -> str:
+    """Names like this one, for a message: open_clip has more than a hundred."""
+    import open_clip
+
+    names = open_clip.list_models()
+    return ", ".join(get_close_matches(model, names, cutoff=0.4) or names[:3])
