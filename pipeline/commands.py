@@ -10,15 +10,16 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from pipeline.corpus import Corpus
+from pipeline.corpus.files import Corpus
 from pipeline.errors import RunFailed, UserError
-from pipeline.flow.stage import Stage
-from pipeline.flow.stages import select_stages
+from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe, load_recipe
-from pipeline.runner import Run, StageSummary, plan_stage, run_stages
+from pipeline.run.plan import plan_stage
+from pipeline.run.runner import Run, StageSummary, run_stages
+from pipeline.run.stage import Stage
 
 if TYPE_CHECKING:
-    from pipeline import variants
+    from pipeline.audit import variants
 
 log = logging.getLogger("reidforge")
 
@@ -39,7 +40,7 @@ def run_recipe(
         UserError: Something given cannot be used.
         RunFailed: More units failed than the recipe allows.
     """
-    from pipeline import cluster, rundir
+    from pipeline.run import cluster, record
 
     recipe = load_recipe(path, overrides, corpus_uri)
     stages = _checked(recipe, first, last)
@@ -48,11 +49,11 @@ def run_recipe(
     if _nothing_to_do(corpus, recipe, stages, retry=retry):
         console.print(f"Nothing to do: {recipe.corpus} is as {path} wants it.")
         return
-    run_id = rundir.new_run_id()
+    run_id = record.new_run_id()
     run = Run(corpus=corpus, recipe=recipe, run_id=run_id, console=console, retry=retry)
     log.info("run %s: %s into %s, on a %s", run_id, path, recipe.corpus, cluster.connect(address, recipe.run))
     try:
-        with rundir.recorded(corpus, recipe, stages, run_id) as summaries:
+        with record.recorded(corpus, recipe, stages, run_id) as summaries:
             for summary in run_stages(run, stages):
                 summaries.append(summary)
                 _say_stage(summary)
@@ -90,7 +91,7 @@ def show_plan(
 
 def show_status(uri: str) -> None:
     """Print units per stage, rates, time left, and errors by reason, from the ledger alone."""
-    from pipeline import status
+    from pipeline.audit import status
 
     console = _console()
     for part in status.render(status.gather(_existing(uri))):
@@ -102,7 +103,7 @@ def show_status(uri: str) -> None:
 
 def show_report(uri: str, variant: str | None, sheet: Path | None) -> None:
     """Print what a corpus holds; write a contact sheet when asked to."""
-    from pipeline import report
+    from pipeline.audit import report
 
     corpus = _existing(uri)
     console = _console()
@@ -114,7 +115,7 @@ def show_report(uri: str, variant: str | None, sheet: Path | None) -> None:
 
 def run_sql(uri: str, statement: str, fmt: Literal["table", "csv", "json"]) -> None:
     """Print the answer to one read-only statement; nothing else belongs on stdout."""
-    from pipeline import catalog
+    from pipeline.audit import catalog
 
     for part in catalog.sql(_existing(uri), statement, fmt):
         print(part, end="")
@@ -122,7 +123,7 @@ def run_sql(uri: str, statement: str, fmt: Literal["table", "csv", "json"]) -> N
 
 def list_variants(uri: str, fmt: Literal["table", "csv", "json"]) -> None:
     """Print the caption variants of a corpus."""
-    from pipeline import variants
+    from pipeline.audit import variants
 
     for part in variants.listing(_existing(uri), fmt):
         print(part, end="")
@@ -132,7 +133,7 @@ def create_variant(
     uri: str, name: str, path: Path, overrides: Sequence[str], address: str | None, *, publish: bool
 ) -> None:
     """Caption what is embedded already under a new name, and publish it when asked to."""
-    from pipeline import variants
+    from pipeline.audit import variants
     from pipeline.flow import caption
 
     corpus = _existing(uri)
@@ -152,7 +153,7 @@ def diff_variants(
     uri: str, one: str, other: str, fmt: Literal["table", "csv", "json"], part: "variants.Part | None"
 ) -> None:
     """Print how two variants differ."""
-    from pipeline import variants
+    from pipeline.audit import variants
 
     console = Console()
     for piece in variants.diff(_existing(uri), one, other, fmt, part):
@@ -164,7 +165,8 @@ def diff_variants(
 
 def drop_variant(uri: str, name: str, *, yes: bool, cascade: bool) -> None:
     """Retire a variant, after asking."""
-    from pipeline import rundir, variants
+    from pipeline.audit import variants
+    from pipeline.run import record
 
     corpus = _existing(uri)
     depends = variants.dependents(corpus, name)
@@ -176,7 +178,7 @@ def drop_variant(uri: str, name: str, *, yes: bool, cascade: bool) -> None:
     if not yes and not _agreed(f"Drop variant {name} of {uri}{', and ' + ' and '.join(depends) if depends else ''}?"):
         _console().print(f"variant {name} is kept.", markup=False, soft_wrap=True)
         return
-    retired = variants.drop(corpus, name, rundir.new_run_id())
+    retired = variants.drop(corpus, name, record.new_run_id())
     _write_catalog(corpus)
     counts = ", ".join(f"{count} {stage} unit{'s' * (count != 1)}" for stage, count in retired.items() if count)
     _console().print(
@@ -202,7 +204,7 @@ def _agreed(question: str) -> bool:
 
 def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:
     """Remove files that no ledger row names."""
-    from pipeline import garbage
+    from pipeline.audit import garbage
 
     corpus = _existing(uri)
     before = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=min_age_minutes)
@@ -226,7 +228,7 @@ def run_import_luperson(
     max_memory_gb: float,
 ) -> None:
     """Read published lists into a corpus, and say what was in them."""
-    from pipeline.imports import import_luperson, tell
+    from pipeline.flow.import_lists import import_luperson, tell
     from stages.imports.luperson import FIRST_FRAME
 
     corpus = Corpus(uri)
@@ -265,7 +267,7 @@ def _say_stage(summary: StageSummary) -> None:
 
 
 def _write_catalog(corpus: Corpus) -> None:
-    from pipeline import catalog
+    from pipeline.audit import catalog
 
     if corpus.exists("ledger"):
         catalog.write_catalog(corpus)

@@ -14,7 +14,7 @@ from stages.crawl.config import CrawlConfig
 from stages.dedup.config import DedupConfig
 from stages.detect.config import DetectConfig
 from stages.embed.config import EmbedConfig
-from stages.embed.reid import ReidConfig
+from stages.embed.reid_model import ReidConfig
 from stages.pretrain.config import PretrainConfig
 from stages.publish.config import PublishConfig
 from stages.track.config import TrackConfig

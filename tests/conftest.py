@@ -19,8 +19,8 @@ def ray_cluster() -> Iterator[None]:
     """A local cluster of two CPUs, started once."""
     import ray
 
-    from pipeline import cluster
     from pipeline.recipe import RunConfig
+    from pipeline.run import cluster
 
     cluster.connect(None, RunConfig(cpus=2, object_store_mb=512))
     yield

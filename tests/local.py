@@ -7,16 +7,16 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from pipeline.corpus import Corpus
-from pipeline.flow.stage import Job
-from pipeline.flow.stream import Operator
+from pipeline.corpus.files import Corpus
 from pipeline.recipe import Recipe
-from pipeline.runner import Run, StageSummary, run_stage
-from pipeline.units import run_step, start, write_units
+from pipeline.run.runner import Run, StageSummary, run_stage
+from pipeline.run.stage import Job
+from pipeline.run.stream import Operator
+from pipeline.run.units import run_step, start, write_units
 
 
 def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iterator[pa.Table]:
-    """As ``pipeline.flow.stream.stream``, in this process."""
+    """As ``pipeline.run.stream.stream``, in this process."""
     blocks = list(start(job.todo, job.scope))
     for operator in operators:
         step = operator.make_step()

@@ -16,8 +16,8 @@ import av
 import numpy as np
 import yaml
 
-from pipeline.catalog import connect
-from pipeline.corpus import Corpus
+from pipeline.audit.catalog import connect
+from pipeline.corpus.files import Corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "demo/street.mp4"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import catalog
+from pipeline.audit import catalog
 from pipeline.cli import execute
-from pipeline.corpus import Corpus
+from pipeline.corpus.files import Corpus
 from tests.corpora import small_corpus
 from tests.runs import ROOT
 from tools.write_recipe_docs import TARGET, document

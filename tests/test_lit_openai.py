@@ -14,12 +14,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from evaluation.render.rendered_crops import render_table
 from stages.embed.config import EMBEDDED
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.model import WEIGHTS_FILE, TwoTowers, export
-from stages.render.table import render_table
 from tests.runs import ROOT
-from tests.stages.pretrain_toys import ARCHITECTURE
+from tests.stages.pretrain.pretrain_toys import ARCHITECTURE
 
 RECIPE = yaml.safe_load((ROOT / "recipes/embedded_clip.yaml").read_text())
 DIM = 32

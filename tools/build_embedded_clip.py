@@ -29,14 +29,14 @@ import yaml
 from embedded_attributes import Crops, teach
 from embedded_texts import Truth, texts_of_block
 
-from stages.caption.bank import Bank, load_bank
+from evaluation.captions.scores import judge
+from stages.caption.bank.bank import Bank, load_bank
 from stages.caption.config import CaptionConfig
-from stages.caption.conquer import encode_bank, read_attributes
-from stages.caption.judge import judge
+from stages.caption.read.conquer import encode_bank, read_attributes
+from stages.embed.clip_model import ClipModel
 from stages.embed.config import EmbedConfig
-from stages.embed.model import ClipModel
 from stages.embed.regions import cut_region
-from stages.embed.tables import decode
+from stages.pictures import decode
 from stages.pretrain.checkpoint import latest
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.loop import train
@@ -53,7 +53,7 @@ Recipe = dict[str, Any]
 
 def renders(seed: int, count: int, quality: int, folder: Path) -> list[Path]:
     """Parquet manifests of a series of renders, made where they are missing."""
-    from stages.render.table import render_table
+    from evaluation.render.rendered_crops import render_table
 
     paths = []
     for start in range(0, count, CHUNK):

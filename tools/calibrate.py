@@ -14,18 +14,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
+from evaluation.render.rendered_crops import render_table
 from pipeline.errors import UserError
 from pipeline.recipe import Recipe, load_recipe
-from stages.caption.bank import load_bank
-from stages.caption.calibrate import fit_temperatures, label_codes
-from stages.caption.calibration import Calibration
+from stages.caption.bank.bank import load_bank
 from stages.caption.captions import features_by_region
-from stages.caption.conquer import encode_bank
-from stages.caption.prior import reference_means
-from stages.embed.model import ClipModel
-from stages.embed.tables import embed_crops
+from stages.caption.read.calibration import Calibration
+from stages.caption.read.conquer import encode_bank
+from stages.caption.read.fit_temperatures import fit_temperatures, label_codes
+from stages.caption.read.prior import reference_means
+from stages.embed.clip_model import ClipModel
+from stages.embed.embed_crops import embed_crops
 from stages.errors import UnitError
-from stages.render.table import render_table
 
 
 def calibrate(recipe: Recipe, model: ClipModel, count: int, seed: int) -> Calibration:

@@ -19,13 +19,13 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from embedded_texts import Truth
 from torch import nn
 
-from stages.caption.bank import Bank
+from stages.caption.bank.bank import Bank
 from stages.embed.config import Region
 from stages.embed.regions import cut_region
-from stages.embed.tables import decode
+from stages.heap import keep_freed_memory
+from stages.pictures import decode
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.data import Inputs
-from stages.pretrain.heap import keep_freed_memory
 from stages.pretrain.loop import schedule
 from stages.pretrain.model import TwoTowers, export
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.caption.bank import Bank, block_facets, compose
-from stages.caption.combine import write_sentences
+from evaluation.captions.truth import told_values
+from stages.caption.bank.bank import Bank, block_facets, compose
+from stages.caption.bank.english import Number, with_article
+from stages.caption.bank.phrases import Attribute, Phrase
 from stages.caption.config import CaptionConfig
-from stages.caption.phrases import Attribute, Phrase
-from stages.caption.truth import told_values
-from stages.caption.words import Number, with_article
+from stages.caption.write.combine import write_sentences
 
 Truth = Mapping[str, str]
 """Attribute -> value of one rendered pedestrian."""

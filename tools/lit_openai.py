@@ -38,20 +38,21 @@ from embedded_texts import texts_of_block
 from safetensors.torch import load_file
 from wheels import fetch
 
-from stages.caption.bank import Bank, load_bank
+from evaluation.captions.labelled_sets import LabelError, read_street
+from evaluation.captions.scores import Score, Truth, judge
+from stages.caption.bank.bank import Bank, load_bank
 from stages.caption.captions import caption_embeddings, features_by_region
 from stages.caption.config import CaptionConfig, Prior
-from stages.caption.conquer import encode_bank
-from stages.caption.judge import Score, Truth, judge
-from stages.caption.prior import mean_features
-from stages.caption.readers import LabelError, read_street
+from stages.caption.read.conquer import encode_bank
+from stages.caption.read.prior import mean_features
+from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig, Region
-from stages.embed.model import ClipModel
+from stages.embed.embed_crops import embed_crops
 from stages.embed.regions import cut_region
-from stages.embed.tables import decode, embed_crops
+from stages.heap import keep_freed_memory
+from stages.pictures import decode
 from stages.pretrain.config import MlmConfig, PretrainConfig
 from stages.pretrain.data import fit
-from stages.pretrain.heap import keep_freed_memory
 from stages.pretrain.loop import schedule
 from stages.pretrain.loss import contrastive_loss
 from stages.pretrain.model import CONFIG_FILE, WEIGHTS_FILE, TwoTowers, export

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stages.caption.readers import read_street
+from evaluation.captions.labelled_sets import read_street
+from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig
-from stages.embed.model import ClipModel
-from stages.embed.reid import ReidConfig, ReidModel
-from stages.embed.tables import ImageEncoder, decode
+from stages.embed.embed_crops import ImageEncoder
+from stages.embed.reid_model import ReidConfig, ReidModel
+from stages.pictures import decode
 
 ROOT = Path(__file__).resolve().parents[1]
 GAPS = (0, 20, 100, 200)

@@ -30,14 +30,14 @@ from rich.console import Console
 from rich.table import Table
 from wheels import Member, fetch
 
-from pipeline.catalog import connect
-from pipeline.corpus import Corpus
+from evaluation.captions.labelled_sets import LabelError, read_street
+from pipeline.audit.catalog import connect
+from pipeline.corpus.files import Corpus
 from pipeline.errors import UserError
-from stages.caption.bank import load_bank
-from stages.caption.readers import LabelError, read_street
+from stages.caption.bank.bank import load_bank
+from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig
-from stages.embed.model import ClipModel
-from stages.embed.tables import decode
+from stages.pictures import decode
 
 VOCABULARY = "patchioner/viecap/vocabulary"
 DETECTOR = Member(

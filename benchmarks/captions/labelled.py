@@ -5,8 +5,8 @@
     python -m benchmarks.captions.labelled market1501 /data/Market-1501-v15.09.15 --split test
     python -m benchmarks.captions.labelled street
 
-The formats are told in stages/caption/readers.py. ``street`` comes with the repository: 75 crops of four persons in the
-demo's video, labelled by eye; other labels and videos of that format may be given.
+evaluation/captions/labelled_sets.py describes the formats. ``street`` comes with the repository: 75 crops of four
+persons in the demo's video, labelled by eye; other labels and videos of that format may be given.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.captions.reading import REFUSALS, read_side_by_side, reading_options, root, show_readings
-from stages.caption.readers import READERS, LabelError, Labelled, read_street
+from evaluation.captions.labelled_sets import READERS, LabelError, Labelled, read_street
 
 STREET_LABELS = root() / "benchmarks" / "captions" / "street.json"
 STREET_VIDEO = root() / "demo" / "street.mp4"

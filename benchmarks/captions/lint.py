@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 
-from stages.caption.bank import Bank, load_bank
-from stages.caption.combine import templates_of, write_sentences
+from evaluation.captions.lint import lint
+from evaluation.captions.sample import random_told
+from evaluation.captions.vocabulary import finite_verbs, vocabulary
+from stages.caption.bank.bank import Bank, load_bank
+from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
-from stages.caption.lint import lint
-from stages.caption.problems import BankError
-from stages.caption.sample import random_told
-from stages.caption.vocabulary import finite_verbs, vocabulary
+from stages.caption.write.combine import templates_of, write_sentences
 
 BATCH = 5_000
 KNOWN = (1.0, 0.9, 0.7, 0.4, 0.1)

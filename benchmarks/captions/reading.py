@@ -15,18 +15,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.captions.scores import Score, Truth, colour_bleed, judge
 from pipeline.errors import UserError
 from pipeline.flow.caption import STAGE
 from pipeline.recipe import load_recipe
-from stages.caption.bank import load_bank
+from stages.caption.bank.bank import load_bank
 from stages.caption.captions import caption_embeddings
 from stages.caption.config import CaptionConfig
-from stages.caption.conquer import encode_bank
-from stages.caption.judge import Score, Truth, colour_bleed, judge
-from stages.caption.prior import mean_features, reference_means
+from stages.caption.read.conquer import encode_bank
+from stages.caption.read.prior import mean_features, reference_means
+from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig
-from stages.embed.model import ClipModel
-from stages.embed.tables import embed_crops
+from stages.embed.embed_crops import embed_crops
 
 # What a wrong option raises: a line for whoever gave it.
 REFUSALS = (UserError, ValueError, OSError)

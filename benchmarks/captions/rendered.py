@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.captions.reading import REFUSALS, read_side_by_side, reading_options, show_readings
-from stages.render.table import render_table
+from evaluation.render.rendered_crops import render_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

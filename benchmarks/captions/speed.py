@@ -31,15 +31,16 @@ from rich.table import Table
 
 import schemas.tables
 from benchmarks.captions.reading import about, embed_config, model_options
-from stages.caption.bank import load_bank
+from evaluation.render.rendered_crops import render_table
+from stages.caption.bank.bank import load_bank
 from stages.caption.captions import caption_embeddings, caption_table, features_by_region
-from stages.caption.combine import write_sentences
 from stages.caption.config import CaptionConfig
-from stages.caption.conquer import BankFeatures, encode_bank, read_attributes
-from stages.embed.model import ClipModel
-from stages.embed.tables import decode, embed_crops
-from stages.pretrain.heap import keep_freed_memory
-from stages.render.table import render_table
+from stages.caption.read.conquer import BankFeatures, encode_bank, read_attributes
+from stages.caption.write.combine import write_sentences
+from stages.embed.clip_model import ClipModel
+from stages.embed.embed_crops import embed_crops
+from stages.heap import keep_freed_memory
+from stages.pictures import decode
 
 CAPTIONS_GOAL = 20_000
 EMBED_GOAL = 0.95

@@ -24,10 +24,10 @@ import yaml
 
 from benchmarks.captions.reading import about, root
 from benchmarks.captions.speed import embeddings_table, verdict
-from pipeline.corpus import Corpus, digest
-from pipeline.ledger import Ledger
+from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.ledger import Ledger
+from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig
-from stages.embed.model import ClipModel
 
 CROPS_PER_FILE = 20_000
 GOAL_SECONDS = 120.0

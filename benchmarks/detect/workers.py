@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.detect.measure import machine, table
-from pipeline import cluster
-from pipeline.corpus import Corpus
-from pipeline.flow.stage import Job, units
-from pipeline.flow.stream import Operator, stream
+from pipeline.corpus.files import Corpus
 from pipeline.recipe import Recipe
-from pipeline.units import PICTURES, RESULT, Row, Step, result
+from pipeline.run import cluster
+from pipeline.run.stage import Job, units
+from pipeline.run.stream import Operator, stream
+from pipeline.run.units import PICTURES, RESULT, Row, Step, result
 
 _PIXELS = pa.schema([pa.field("pixels", PICTURES)])
 _WANTED = pa.schema([pa.field("number", pa.int64())])

@@ -6,15 +6,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus import Corpus, digest
+from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.live import live_files, read_live, stem
 from pipeline.errors import UserError
 from pipeline.flow import embed
-from pipeline.flow.stage import Job, Stage
-from pipeline.flow.stream import BUSY_CPUS, Operator, stream
-from pipeline.flow.tables import live_files, read_live, stem
-from pipeline.flow.weights import weights_digest
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
+from pipeline.run.stage import Job, Stage
+from pipeline.run.stream import BUSY_CPUS, Operator, stream
+from pipeline.run.units import RESULT, Row, Step, result
+from pipeline.run.weights import weights_digest
 
 FOLDER = "captions"
 TEXTS = "texts"
@@ -70,8 +70,8 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def _settled(recipe: Recipe) -> Recipe:
-    from stages.caption.bank import load_bank
-    from stages.caption.calibration import load_temperatures
+    from stages.caption.bank.bank import load_bank
+    from stages.caption.read.calibration import load_temperatures
 
     temperatures = load_temperatures(recipe.caption, load_bank(recipe.caption.bank))
     return recipe.model_copy(update={"caption": recipe.caption.model_copy(update={"calibration": temperatures})})
@@ -79,9 +79,9 @@ def _settled(recipe: Recipe) -> Recipe:
 
 def _encode(corpus: Corpus, recipe: Recipe) -> Any:
     """The text bank, from the corpus where it was encoded before: by this model, in these words."""
-    from stages.caption.bank import load_bank
-    from stages.caption.conquer import encode_bank, pack_bank, unpack_bank
-    from stages.embed.model import ClipModel
+    from stages.caption.bank.bank import load_bank
+    from stages.caption.read.conquer import encode_bank, pack_bank, unpack_bank
+    from stages.embed.clip_model import ClipModel
 
     bank, config = load_bank(recipe.caption.bank), recipe.embed
     weights = config.pretrained and weights_digest(config.pretrained)
@@ -97,7 +97,7 @@ def _encode(corpus: Corpus, recipe: Recipe) -> Any:
 
 def _means(corpus: Corpus, recipe: Recipe) -> Any:
     """Mean features of the prior, by region; empty where the recipe wants none."""
-    from stages.caption.prior import mean_features, reference_means
+    from stages.caption.read.prior import mean_features, reference_means
 
     if recipe.caption.prior == "reference":
         return reference_means(recipe.caption)
@@ -109,9 +109,9 @@ def _means(corpus: Corpus, recipe: Recipe) -> Any:
 def _make_caption(corpus: Corpus, recipe: Recipe, features: Any, means: Any) -> Step:
     import ray
 
-    from stages.caption.bank import load_bank
+    from stages.caption.bank.bank import load_bank
     from stages.caption.captions import caption_embeddings
-    from stages.pretrain.heap import keep_freed_memory
+    from stages.heap import keep_freed_memory
 
     keep_freed_memory()
     bank = load_bank(recipe.caption.bank)
@@ -129,8 +129,8 @@ def _make_caption(corpus: Corpus, recipe: Recipe, features: Any, means: Any) -> 
 
 
 def _check(recipe: Recipe) -> None:
-    from stages.caption.calibration import calibrated_model
-    from stages.caption.problems import BankError
+    from stages.caption.bank.problems import BankError
+    from stages.caption.read.calibration import calibrated_model
     from stages.caption.variant import variant_digests
 
     try:

@@ -8,16 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus import Corpus, digest
+from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.live import scan
 from pipeline.errors import UserError
+from pipeline.flow.detect_imported import IMPORT
 from pipeline.flow.discover import LISTINGS
 from pipeline.flow.discover import STAGE as DISCOVER
-from pipeline.flow.imported import IMPORT
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, stream
-from pipeline.flow.tables import scan
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stream import Operator, stream
+from pipeline.run.units import RESULT, Row, Step, result
 from stages.crawl.config import CrawlConfig
 from stages.crawl.sources import given_urls, video_key
 from stages.video.facts import VideoFacts
@@ -49,18 +49,6 @@ def live_media(corpus: Corpus) -> set[str]:
     return {row["media_path"] for row in live_videos(corpus)}
 
 
-def drop_media(corpus: Corpus, recipe: Recipe) -> None:
-    """Remove the media of videos whose every chunk is settled, where the recipe does not keep media."""
-    if recipe.crawl.keep_media:
-        return
-    from pipeline.flow.detect import STAGE as DETECT
-    from pipeline.runner import plan_stage
-
-    open_videos = set(plan_stage(corpus, recipe, DETECT).todo()["media_path"].to_pylist())
-    for path in live_media(corpus) - open_videos:
-        corpus.delete(path)
-
-
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     rows: dict[str, Row] = {}
     for url in given_urls(recipe.crawl):
@@ -85,7 +73,7 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 def _make_fetch(corpus: Corpus, config: CrawlConfig, limits: VideoLimits) -> Step:
     from stages.crawl.download import fetch
-    from stages.crawl.videos import video_row
+    from stages.crawl.video_rows import video_row
     from stages.video.watch import within
 
     def crawl(row: Row) -> Row:

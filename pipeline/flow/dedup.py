@@ -6,13 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus import Corpus, digest
-from pipeline.flow import features
+from pipeline.corpus.files import Corpus, digest
+from pipeline.flow import crop_features
 from pipeline.flow.detect import CROPS
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, stream
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stream import Operator, stream
+from pipeline.run.units import RESULT, Row, Step, result
 from stages.dedup.config import DedupConfig
 
 DUPLICATES = "duplicates"
@@ -21,7 +21,7 @@ STATICS = "statics"
 # Videos whose rows share a file.
 _UNITS_PER_FILE = 64
 
-_WANTED = pa.schema([pa.field("pieces", pa.list_(features.PIECE))])
+_WANTED = pa.schema([pa.field("pieces", pa.list_(crop_features.PIECE))])
 
 
 def video_pieces(corpus: Corpus, recipe: Recipe, *, cosine: float | None) -> dict[str, list[Row]]:
@@ -29,14 +29,14 @@ def video_pieces(corpus: Corpus, recipe: Recipe, *, cosine: float | None) -> dic
     config = recipe.dedup
     if not config.enabled:
         return {}
-    files = {} if cosine is None else features.feature_files(corpus, recipe, config.features)
-    return features.pieces_by_video(corpus, CROPS, files)
+    files = {} if cosine is None else crop_features.feature_files(corpus, recipe, config.features)
+    return crop_features.pieces_by_video(corpus, CROPS, files)
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     videos = video_pieces(corpus, recipe, cosine=recipe.dedup.min_cosine)
     rows = [
-        {"unit_id": video, "inputs": digest(*features.digest_parts(pieces)), "pieces": pieces}
+        {"unit_id": video, "inputs": digest(*crop_features.digest_parts(pieces)), "pieces": pieces}
         for video, pieces in videos.items()
     ]
     return units(rows, _WANTED)
@@ -49,11 +49,11 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def _make_dedup(corpus: Corpus, config: DedupConfig) -> Step:
-    from stages.dedup.tables import VIDEO_COLUMNS, dedup_video
+    from stages.dedup.duplicate_rows import VIDEO_COLUMNS, dedup_video
 
     def dedup(row: Row) -> Row:
-        crops = features.read_crops(corpus, row["pieces"], list(VIDEO_COLUMNS))
-        known, vectors = features.read_features(corpus, row["pieces"], row["unit_id"])
+        crops = crop_features.read_crops(corpus, row["pieces"], list(VIDEO_COLUMNS))
+        known, vectors = crop_features.read_features(corpus, row["pieces"], row["unit_id"])
         statics, duplicates = dedup_video(crops, known, vectors, row["unit_id"], config)
         return result({STATICS: statics, DUPLICATES: duplicates}, "no crop is like another of its video")
 
@@ -63,7 +63,7 @@ def _make_dedup(corpus: Corpus, config: DedupConfig) -> Step:
 def _check(recipe: Recipe) -> None:
     config = recipe.dedup
     if config.enabled and (config.min_cosine is not None or config.min_cosine_across is not None):
-        features.check_features(recipe, config.features, "dedup")
+        crop_features.check_features(recipe, config.features, "dedup")
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:

@@ -7,21 +7,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.corpus import Corpus, digest
-from pipeline.flow import features
+from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.live import live_files, read_live
+from pipeline.flow import crop_features
 from pipeline.flow.dedup import DUPLICATES, video_pieces
 from pipeline.flow.dedup import STAGE as DEDUP
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, stream
-from pipeline.flow.tables import live_files, read_live
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stream import Operator, stream
+from pipeline.run.units import RESULT, Row, Step, result
 from stages.dedup.config import DedupConfig
 
 UNIT = "across"
 
 _FOUND = pa.struct([pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string()))])
-_WANTED = pa.schema([pa.field("pieces", pa.list_(features.PIECE)), pa.field("found", pa.list_(_FOUND))])
+_WANTED = pa.schema([pa.field("pieces", pa.list_(crop_features.PIECE)), pa.field("found", pa.list_(_FOUND))])
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
@@ -31,7 +31,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
         return units([], _WANTED)
     pieces = [piece for video in videos.values() for piece in video]
     found = [{"path": path, "live": live} for path, live in live_files(corpus, DEDUP.name, DUPLICATES).items()]
-    inputs = digest(*features.digest_parts(pieces), *(f"{row['path']}:{','.join(row['live'])}" for row in found))
+    inputs = digest(*crop_features.digest_parts(pieces), *(f"{row['path']}:{','.join(row['live'])}" for row in found))
     return units([{"unit_id": UNIT, "inputs": inputs, "pieces": pieces, "found": found}], _WANTED)
 
 
@@ -42,14 +42,14 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def _make_compare(corpus: Corpus, config: DedupConfig) -> Step:
-    from stages.dedup.tables import CROP_COLUMNS, dedup_across
+    from stages.dedup.duplicate_rows import CROP_COLUMNS, dedup_across
 
     def compare(row: Row) -> Row:
-        crops = features.read_crops(corpus, row["pieces"], list(CROP_COLUMNS))
+        crops = crop_features.read_crops(corpus, row["pieces"], list(CROP_COLUMNS))
         for found in row["found"]:
             behind = read_live(corpus, found["path"], found["live"], ["crop_id"])["crop_id"]
             crops = crops.filter(pc.invert(pc.is_in(crops["crop_id"], value_set=behind.combine_chunks())))
-        known, vectors = features.read_features(corpus, row["pieces"])
+        known, vectors = crop_features.read_features(corpus, row["pieces"])
         table = dedup_across(crops.sort_by("crop_id"), known, vectors, row["unit_id"], config)
         return result({DUPLICATES: table}, "no crop is like one of another video")
 

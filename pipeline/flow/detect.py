@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.corpus import Corpus
+from pipeline.corpus.files import Corpus
 from pipeline.errors import UserError
-from pipeline.flow import imported
-from pipeline.flow.chunks import CHUNK, chunk_rows, facts_of, read_within
-from pipeline.flow.crawl import drop_media, live_videos
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, busy_actors_for, stream
-from pipeline.flow.weights import weights_digest
+from pipeline.flow import detect_imported
+from pipeline.flow.chunk_units import CHUNK, chunk_rows, facts_of, read_within
+from pipeline.flow.crawl import live_media, live_videos
 from pipeline.recipe import Recipe
-from pipeline.units import PICTURES, RESULT, Row, Step, pictures, result
+from pipeline.run.plan import plan_stage
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stream import Operator, busy_actors_for, stream
+from pipeline.run.units import PICTURES, RESULT, Row, Step, pictures, result
+from pipeline.run.weights import weights_digest
 from stages.detect.backends.choice import pick_backend
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
@@ -56,9 +57,18 @@ _DETECTED = pa.schema(
 )
 
 
+def drop_media(corpus: Corpus, recipe: Recipe) -> None:
+    """Remove the media of videos whose every chunk is settled, where the recipe does not keep media."""
+    if recipe.crawl.keep_media:
+        return
+    open_videos = set(plan_stage(corpus, recipe, STAGE).todo()["media_path"].to_pylist())
+    for path in live_media(corpus) - open_videos:
+        corpus.delete(path)
+
+
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     if recipe.detect.source == "imported":
-        return imported.wanted(corpus, recipe, live_videos(corpus))
+        return detect_imported.wanted(corpus, recipe, live_videos(corpus))
     seconds = recipe.detect.chunk_seconds
     to_read = functools.partial(facts_to_read, sampling=recipe.detect.sampling)
     rows = [
@@ -72,7 +82,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.detect
     if config.source == "imported":
-        return imported.cut(job)
+        return detect_imported.cut(job)
     actors, cpus, gpus = busy_actors_for(config.actors, config.threads)
     config = _settle(config, actors, gpus)
     operators = _operators(job.corpus, config, actors, cpus, gpus)
@@ -176,7 +186,7 @@ def _make_look(config: DetectConfig) -> Callable[[list[Image]], _Seen]:
 
 
 def _make_cut(config: DetectConfig) -> Step:
-    from stages.detect.tables import detect_chunk
+    from stages.detect.detection_rows import detect_chunk
 
     def cut(row: Row) -> Row:
         frames = list(zip(row["index"], row["pts_s"], _images(row), strict=True))
@@ -240,7 +250,7 @@ def _check_weights(key: str, name: str, sha256: str | None, example: str) -> Non
 def _identity(recipe: Recipe) -> dict[str, Any]:
     detect = recipe.detect
     if detect.source == "imported":
-        return imported.identity(detect)
+        return detect_imported.identity(detect)
     decided = detect.identity() | {"model": weights_digest(detect.model)}
     if detect.pose.source == "second_pass":
         decided["pose"] |= {"model": weights_digest(detect.pose.model)}

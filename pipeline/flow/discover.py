@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus import Corpus
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, stream
+from pipeline.corpus.files import Corpus
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stream import Operator, stream
+from pipeline.run.units import RESULT, Row, Step, result
 from stages.crawl.config import CrawlConfig
 from stages.crawl.sources import listing_queries
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus import Corpus, digest
+from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.live import live_files, read_live, stem
 from pipeline.errors import UserError
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, actors_for, stream
-from pipeline.flow.tables import live_files, read_live, stem
-from pipeline.flow.weights import weights_digest
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stream import Operator, actors_for, stream
+from pipeline.run.units import RESULT, Row, Step, result
+from pipeline.run.weights import weights_digest
 from stages.embed.config import EmbedConfig
 
 FOLDER = "embeddings"
@@ -78,9 +78,9 @@ def _make_read(corpus: Corpus) -> Step:
 
 
 def _make_embed(config: EmbedConfig, target: str, beside: str) -> Step:
-    from stages.embed.model import ClipModel
-    from stages.embed.tables import embed_crops
-    from stages.pretrain.heap import keep_freed_memory
+    from stages.embed.clip_model import ClipModel
+    from stages.embed.embed_crops import embed_crops
+    from stages.heap import keep_freed_memory
 
     keep_freed_memory()
     model = ClipModel(config)

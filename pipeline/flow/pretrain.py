@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus import Corpus, digest
+from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.live import live_files
 from pipeline.flow import publish
-from pipeline.flow.manifest import TRAIN_COLUMNS, VAL_COLUMNS, Share, count_rows, stream_split
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.tables import live_files
-from pipeline.flow.weights import weights_digest
+from pipeline.flow.manifest_stream import TRAIN_COLUMNS, VAL_COLUMNS, Share, count_rows, stream_split
 from pipeline.recipe import Recipe
-from pipeline.units import LOST, OUTCOME, Row
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.units import LOST, OUTCOME, Row
+from pipeline.run.weights import weights_digest
 from stages.errors import UnitError
 
 FOLDER = "checkpoints"

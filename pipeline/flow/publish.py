@@ -8,18 +8,18 @@ from typing import Any
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus import Corpus, blob_options, digest
+from pipeline.corpus.files import Corpus, blob_options, digest
+from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.live import derived, live_files, read_live, scan, stem
 from pipeline.flow import caption, embed
 from pipeline.flow.crawl import live_videos
+from pipeline.flow.crop_marks import mark_parts, read_marks
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
-from pipeline.flow.marks import mark_parts, read_marks
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, parts
-from pipeline.flow.tables import derived, live_files, read_live, scan, stem
-from pipeline.ledger import Ledger
 from pipeline.recipe import Recipe
-from pipeline.units import OUTCOME, Row, Step
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stream import Operator, parts
+from pipeline.run.units import OUTCOME, Row, Step
 from stages.publish.manifest import manifest_table
 from stages.publish.marks import marked
 from stages.publish.selection import CROP_COLUMNS, plan_manifest

@@ -6,18 +6,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus import Corpus
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.live import live_files
 from pipeline.errors import UserError
 from pipeline.flow import embed
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
-from pipeline.flow.stage import Job, Stage
-from pipeline.flow.stream import Operator, actors_for, stream
-from pipeline.flow.tables import live_files
-from pipeline.flow.weights import weights_digest
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
-from stages.embed.reid import ReidConfig
+from pipeline.run.stage import Job, Stage
+from pipeline.run.stream import Operator, actors_for, stream
+from pipeline.run.units import RESULT, Row, Step, result
+from pipeline.run.weights import weights_digest
+from stages.embed.reid_model import ReidConfig
 
 
 def folder(recipe: Recipe) -> str:
@@ -42,8 +42,8 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def _make_embed(config: ReidConfig, target: str) -> Step:
-    from stages.embed.reid import ReidModel
-    from stages.embed.tables import embed_crops
+    from stages.embed.embed_crops import embed_crops
+    from stages.embed.reid_model import ReidModel
 
     model = ReidModel(config)
 
@@ -56,7 +56,7 @@ def _make_embed(config: ReidConfig, target: str) -> Step:
 
 
 def _check(recipe: Recipe) -> None:
-    from stages.embed.reid import find_reid_weights
+    from stages.embed.reid_model import find_reid_weights
 
     if recipe.reid.model is None:
         return

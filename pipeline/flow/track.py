@@ -6,16 +6,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus import Corpus, digest
+from pipeline.corpus.files import Corpus, digest
 from pipeline.errors import UserError
-from pipeline.flow import features
+from pipeline.flow import crop_features
 from pipeline.flow.crawl import live_videos
 from pipeline.flow.detect import DETECTIONS
 from pipeline.flow.detect import STAGE as DETECT
-from pipeline.flow.stage import Job, Stage, units
-from pipeline.flow.stream import Operator, stream
 from pipeline.recipe import Recipe
-from pipeline.units import RESULT, Row, Step, result
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stream import Operator, stream
+from pipeline.run.units import RESULT, Row, Step, result
 from stages.track.config import TrackConfig
 
 FOLDER = "tracks"
@@ -25,7 +25,7 @@ _UNITS_PER_FILE = 64
 
 _WANTED = pa.schema(
     [
-        pa.field("pieces", pa.list_(features.PIECE)),
+        pa.field("pieces", pa.list_(crop_features.PIECE)),
         pa.field("fps", pa.float64()),
         pa.field("step", pa.int64()),
     ]
@@ -36,16 +36,16 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     if recipe.track.tracker is None:
         return units([], _WANTED)
     fps = {row["video_id"]: row["fps"] for row in live_videos(corpus)}
-    looks = features.feature_files(corpus, recipe, "reid") if recipe.track.appearance else {}
+    looks = crop_features.feature_files(corpus, recipe, "reid") if recipe.track.appearance else {}
     rows = [
         {
             "unit_id": video,
-            "inputs": digest(str(fps[video]), *features.digest_parts(pieces)),
+            "inputs": digest(str(fps[video]), *crop_features.digest_parts(pieces)),
             "pieces": pieces,
             "fps": fps[video],
             "step": _step(recipe, fps[video]),
         }
-        for video, pieces in features.pieces_by_video(corpus, DETECTIONS, looks).items()
+        for video, pieces in crop_features.pieces_by_video(corpus, DETECTIONS, looks).items()
         if video in fps
     ]
     return units(rows, _WANTED)
@@ -63,12 +63,12 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def _make_track(corpus: Corpus, config: TrackConfig) -> Step:
-    from stages.track.tables import DETECTION_COLUMNS, tracks_table
+    from stages.track.track_rows import DETECTION_COLUMNS, tracks_table
 
     def track(row: Row) -> Row:
         pieces = row["pieces"]
-        detections = features.read_crops(corpus, pieces, list(DETECTION_COLUMNS))
-        known, vectors = features.read_features(corpus, pieces, row["unit_id"])
+        detections = crop_features.read_crops(corpus, pieces, list(DETECTION_COLUMNS))
+        known, vectors = crop_features.read_features(corpus, pieces, row["unit_id"])
         table = tracks_table(
             detections,
             config,
@@ -94,7 +94,7 @@ def _check(recipe: Recipe) -> None:
     if config.appearance and config.tracker != "botsort":
         raise UserError(f"track.appearance: {config.tracker} does not know looks; set track.tracker to botsort")
     if config.appearance:
-        features.check_features(recipe, "reid", "track.appearance")
+        crop_features.check_features(recipe, "reid", "track.appearance")
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tables import CAPTION, CAPTIONS
-from stages.caption.bank import Bank
-from stages.caption.combine import Sentences, write_sentences
+from stages.caption.bank.bank import Bank
+from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
-from stages.caption.conquer import BankFeatures, read_attributes
-from stages.caption.evidence import read_evidence
-from stages.caption.problems import BankError
-from stages.caption.readings import Readings
-from stages.caption.units import Doubles
+from stages.caption.read.conquer import BankFeatures, read_attributes
+from stages.caption.read.evidence import read_evidence
+from stages.caption.read.exact import Doubles
+from stages.caption.read.readings import Readings
+from stages.caption.write.combine import Sentences, write_sentences
 from stages.errors import UnitError
 
 
@@ -38,7 +38,7 @@ def caption_embeddings(
         config: The stage's configuration.
         unit_id: Unit of work that the rows will name.
         evidence: ``schemas.tables.EVIDENCE`` of the same crops, in any order; None where there is none.
-        means: Mean features of the prior, as ``stages.caption.prior`` gives them.
+        means: Mean features of the prior, as ``stages.caption.read.prior`` gives them.
 
     Returns:
         ``schemas.tables.CAPTIONS``, one row per crop, in the order in which the table first names them.

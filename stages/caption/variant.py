@@ -1,13 +1,13 @@
 """What a configuration stands for: the files that it names, checked against it."""
 
-from stages.caption.bank import load_bank
-from stages.caption.calibration import load_temperatures
-from stages.caption.combine import templates_of
+from stages.caption.bank.bank import load_bank
 from stages.caption.config import CaptionConfig
-from stages.caption.evidence import check_evidence
-from stages.caption.grammar import load_grammar
-from stages.caption.prior import reference_digest
-from stages.caption.readings import check_thresholds
+from stages.caption.read.calibration import load_temperatures
+from stages.caption.read.evidence import check_evidence
+from stages.caption.read.prior import reference_digest
+from stages.caption.read.readings import check_thresholds
+from stages.caption.write.combine import templates_of
+from stages.caption.write.grammar import load_grammar
 
 
 def variant_digests(config: CaptionConfig) -> dict[str, object]:

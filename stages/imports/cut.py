@@ -8,7 +8,7 @@ import pyarrow as pa
 from stages.boxes import Boxes
 from stages.detect.config import DetectConfig, RulesConfig
 from stages.detect.crops import Image
-from stages.detect.tables import detect_chunk
+from stages.detect.detection_rows import detect_chunk
 from stages.imports.reference import Reference
 from stages.video.facts import VideoFacts
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from stages.embed.tables import decode
+from stages.pictures import decode
 from stages.pretrain.config import AugmentConfig, PretrainConfig
 
 Image = npt.NDArray[np.uint8]

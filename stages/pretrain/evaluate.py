@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from stages.embed.tables import decode
+from stages.pictures import decode
 from stages.pretrain.data import Inputs, fit
 from stages.pretrain.model import TwoTowers
 

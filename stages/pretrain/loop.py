@@ -11,14 +11,14 @@ import pyarrow as pa
 import torch
 import torch.distributed as dist
 
-from stages.ahead import ahead
 from stages.devices import pick_device, pick_dtype, set_threads
 from stages.errors import UnitError
+from stages.heap import keep_freed_memory
+from stages.prefetch import ahead
 from stages.pretrain.checkpoint import Progress, restore, save
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.data import Batch, Inputs, Row, batches, rows_of, shuffled
 from stages.pretrain.evaluate import evaluate
-from stages.pretrain.heap import keep_freed_memory
 from stages.pretrain.loss import contrastive_loss, distributed, mask_tokens, mlm_loss
 from stages.pretrain.model import Outputs, TwoTowers, export, special_tokens
 

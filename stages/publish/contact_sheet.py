@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stages.embed.tables import decode
+from stages.pictures import decode
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stages.embed.tables import decode
+from stages.pictures import decode
 
 # Of each stretch of time so many of the sharpest crops are looked at.
 _CANDIDATES: Final = 8

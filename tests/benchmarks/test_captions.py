@@ -7,9 +7,9 @@ import pytest
 
 import schemas.tables
 from benchmarks.captions import labelled, rendered, speed, variant_million
-from pipeline.flow.tables import live_files
+from pipeline.corpus.live import live_files
+from tests.evaluation.captions.test_labelled_sets import pa100k
 from tests.runs import tiny_clip
-from tests.stages.test_caption_readers import pa100k
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,16 @@ from rich.console import Console
 
 import schemas.tables
 from benchmarks.detect.measure import FLOOR, MAX_ASPECT, MIN_ASPECT, MIN_CONFIDENCE, MIN_WIDTH, Task, report
-from pipeline import cluster
-from pipeline.corpus import Corpus
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.live import live_files
 from pipeline.flow.crawl import VIDEOS
 from pipeline.flow.detect import CROPS, STAGE
-from pipeline.flow.tables import live_files
-from pipeline.ledger import Ledger
 from pipeline.recipe import Recipe
-from pipeline.runner import Run, StageSummary, run_stage
+from pipeline.run import cluster
+from pipeline.run.runner import Run, StageSummary, run_stage
 from stages.crawl.download import Fetched
-from stages.crawl.videos import video_row
+from stages.crawl.video_rows import video_row
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
 

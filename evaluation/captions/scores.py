@@ -1,0 +1,106 @@
+"""Captions against truth: how often attributes are read rightly, how honest probabilities are, how colours bleed."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stages.caption.bank.bank import Bank
+
+Truth = Mapping[str, frozenset[str]]
+"""Acceptable values by attribute; an attribute that is absent is not labelled."""
+
+# As Guo et al. (ICML 2017) bin the confidence.
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Score:
+    """One attribute over the crops that are labelled with it; shares from 0 to 1, NaN where there is nothing to share.
+
+    Args:
+        attribute: The attribute, or the factor of one.
+        crops: Crops labelled with it.
+        right: Share whose most probable value is acceptable.
+        guess: Share that the best single answer would get without looking.
+        told: Share whose captions tell it.
+        told_right: Share of those that tell an acceptable value.
+        calibration_error: Expected calibration error (Guo et al., ICML 2017): mean distance of probability and share
+            of right readings, over 15 bins of probability.
+    """
+
+    attribute: str
+    crops: int
+    right: float
+    guess: float
+    told: float
+    told_right: float
+    calibration_error: float
+
+
+def judge(attributes: pa.ChunkedArray | pa.Array, truths: Sequence[Truth], bank: Bank) -> list[Score]:
+    """Score readings attribute by attribute.
+
+    Args:
+        attributes: The ``attributes`` column of ``schemas.tables.CAPTIONS``, N rows.
+        truths: What is true of the same N crops. Values that the bank does not have are not expected of it; an
+            attribute that then has none left is not judged.
+        bank: The bank that was read with.
+
+    Returns:
+        A score per attribute that some crop is labelled with, in the order of the bank.
+    """
+    readings = [{item["attribute"]: item for item in row} for row in attributes.to_pylist()]
+    scores = []
+    for facet in bank.facets:
+        wanted = [truth.get(facet.name, frozenset()) & set(facet.index) for truth in truths]
+        pairs = [(row[facet.name], want) for row, want in zip(readings, wanted, strict=True) if want]
+        if pairs:
+            scores.append(_score(facet.name, pairs))
+    return scores
+
+
+def _score(name: str, pairs: Sequence[tuple[Mapping[str, object], frozenset[str]]]) -> Score:
+    right = np.array([reading["value"] in want for reading, want in pairs])
+    told = np.array([bool(reading["used"]) for reading, _ in pairs])
+    probability = np.array([reading["probability"] for reading, _ in pairs], dtype=np.float64)
+    answers = Counter(value for _, want in pairs for value in want)
+    return Score(
+        attribute=name,
+        crops=len(pairs),
+        right=float(right.mean()),
+        guess=answers.most_common(1)[0][1] / len(pairs),
+        told=float(told.mean()),
+        told_right=float(right[told].mean()) if told.any() else float("nan"),
+        calibration_error=calibration_error(probability, right),
+    )
+
+
+def calibration_error(probability: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> float:
+    """Expected calibration error of N readings over equal bins of probability (Guo et al., ICML 2017)."""
+    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
+    sizes = np.bincount(bins, minlength=BINS)
+    gaps = np.bincount(bins, weights=probability - right, minlength=BINS)
+    return float(np.abs(gaps).sum() / sizes.sum())
+
+
+def colour_bleed(attributes: pa.ChunkedArray | pa.Array, truths: Sequence[Truth]) -> tuple[float, int]:
+    """How often one colour is read for both garments of a person who wears two.
+
+    Args:
+        attributes: As for ``judge``.
+        truths: As for ``judge``; crops count whose ``upper_colour`` and ``lower_colour`` have no value in common.
+
+    Returns:
+        The share of those crops with the same colour read for both, NaN where there is none, and how many they are.
+    """
+    same = []
+    for row, truth in zip(attributes.to_pylist(), truths, strict=True):
+        upper, lower = truth.get("upper_colour", frozenset()), truth.get("lower_colour", frozenset())
+        if upper and lower and not upper & lower:
+            read = {item["attribute"]: item["value"] for item in row}
+            same.append(read["upper_colour"] == read["lower_colour"])
+    return (float(np.mean(same)) if same else float("nan")), len(same)

@@ -1,0 +1,1 @@
+"""What people ask of a corpus: SQL, reports, status, variants, and garbage collection."""

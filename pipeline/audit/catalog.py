@@ -1,0 +1,191 @@
+"""A corpus in SQL: DuckDB views over its files, in memory, as a file beside them, or behind one read-only query."""
+
+import functools
+import importlib.resources
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+import schemas
+from pipeline.audit.printing import Format, render
+from pipeline.audit.views import SOURCES, CorpusFileSystem, define_sources, one_line, quote
+from pipeline.corpus.files import Corpus
+from pipeline.errors import UserError
+from schemas.tables import LEDGER
+
+FILE: Final = "catalog.duckdb"
+
+# Older DuckDB clients read a catalog of this format too.
+_STORAGE: Final = "v1.2.0"
+
+
+def connect(corpus: Corpus) -> duckdb.DuckDBPyConnection:
+    """Open a corpus in DuckDB, in memory, as it stands now.
+
+    The views are those of ``schemas/views.sql``; a view without files is there and empty.
+
+    Raises:
+        UserError: A file that the ledger names cannot be read.
+    """
+    connection = _open()
+    _define(connection, corpus)
+    return connection
+
+
+def write_catalog(corpus: Corpus) -> str:
+    """Write ``catalog.duckdb``: the same views in a file that any DuckDB client opens.
+
+    It names the files by absolute path or URI, so it is to be rebuilt when the corpus moves or grows.
+
+    Returns:
+        Path of the file, below the corpus.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILE
+        connection = _open()
+        try:
+            connection.execute(f"ATTACH '{path}' AS catalog_file (STORAGE_VERSION '{_STORAGE}')")
+            connection.execute("USE catalog_file")
+            _define(connection, corpus)
+        finally:
+            close(connection)
+        corpus.upload(path, FILE)
+    return FILE
+
+
+def close(connection: duckdb.DuckDBPyConnection) -> None:
+    """Close a connection and let go of its file system, which DuckDB would otherwise keep until the process ends."""
+    for name in connection.list_filesystems():
+        connection.unregister_filesystem(name)
+    connection.close()
+
+
+def sql(corpus: Corpus, query: str, fmt: Format = "table") -> Iterator[str]:
+    """Answer one read-only statement.
+
+    Args:
+        corpus: The corpus.
+        query: SELECT, FROM, WITH, VALUES, TABLE, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN or PIVOT.
+        fmt: ``table`` for reading; ``csv`` (RFC 4180) or ``json`` (one array of objects) for machines, where bytes
+            are base64.
+
+    Returns:
+        The answer in pieces, to be written one after another.
+
+    Raises:
+        UserError: The statement is not one that only reads, or DuckDB refuses it.
+    """
+    _require_reading(query)
+    connection = _open()
+    try:
+        _lock(connection, _define(connection, corpus))
+        result = connection.sql(query)
+    except duckdb.Error as error:
+        close(connection)
+        raise _refused(error) from error
+    except UserError:
+        close(connection)
+        raise
+    return _pieces(connection, result, fmt)
+
+
+def _open() -> duckdb.DuckDBPyConnection:
+    spill = Path(tempfile.gettempdir()) / f"reidforge-duckdb-{os.getpid()}"
+    # Extensions would be fetched over the network in the middle of a query; what is needed is built in.
+    connection = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "temp_directory": str(spill),
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def _define(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> list[str]:
+    if not corpus.is_local:
+        connection.register_filesystem(CorpusFileSystem(corpus))
+    files = define_sources(connection, corpus)
+    connection.execute(_views_sql())
+    _comment_columns(connection)
+    return files
+
+
+def _comment_columns(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give the views' columns the documentation of the tables'."""
+    documented = {source.name: source.schema for source in SOURCES} | {"ledger": LEDGER, "ledger_history": LEDGER}
+    shown = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main'"
+    ).fetchall()
+    statements = []
+    for view, column in shown:
+        schema = documented.get(view, pa.schema([]))
+        if column in schema.names and (doc := (schema.field(column).metadata or {}).get(b"doc")):
+            statements.append(f'COMMENT ON COLUMN {view}."{column}" IS {quote(doc.decode())}')
+    connection.execute(";".join(statements))
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    """Shut every door but the corpus's own files, and keep it shut."""
+    connection.execute("SET allowed_paths = $files", {"files": files})
+    connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _require_reading(query: str) -> None:
+    try:
+        statements = duckdb.extract_statements(query)
+    except duckdb.Error as error:
+        raise _refused(error) from error
+    if len(statements) != 1:
+        raise UserError(f"{len(statements)} statements were given; one is answered at a time. {_views()}")
+    kind = statements[0].type
+    # A PIVOT that is to find its columns by itself is several statements to DuckDB.
+    if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI):
+        raise UserError(f"{kind.name} is refused: a corpus is read-only here. {_views()}")
+    writes = _writes(query)
+    if writes:
+        raise UserError(f"{' and '.join(writes)} is refused: a corpus is read-only here. {_views()}")
+
+
+def _writes(query: str) -> list[str]:
+    """Writing verbs of a statement, which DuckDB also runs inside WITH and behind EXPLAIN ANALYZE."""
+    with duckdb.connect() as connection:
+        (tree,) = connection.execute("SELECT json_serialize_sql($query)", {"query": query}).fetchall()[0]
+    if not json.loads(tree)["error"]:
+        return sorted(set(re.findall(r'"type":"([A-Z]+)_QUERY_NODE"', tree)))
+    # Of these statements DuckDB gives no tree, so the text decides, and a harmless mention is refused as well.
+    return sorted({word.upper() for word in re.findall("(?i)copy|insert|update|delete|merge|truncate", query)})
+
+
+def _pieces(connection: duckdb.DuckDBPyConnection, result: duckdb.DuckDBPyRelation, fmt: Format) -> Iterator[str]:
+    try:
+        yield from render(result, fmt)
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise _refused(error) from error
+    finally:
+        close(connection)
+
+
+def _refused(error: Exception) -> UserError:
+    text = one_line(error)
+    return UserError(f"{text}{'' if text.endswith(('?', '!')) else '.'} {_views()}")
+
+
+@functools.cache
+def _views_sql() -> str:
+    return importlib.resources.files(schemas).joinpath("views.sql").read_text(encoding="utf-8")
+
+
+def _views() -> str:
+    names = sorted(re.findall(r"CREATE VIEW (\w+)", _views_sql()))
+    return f"The views are {', '.join(names)}"

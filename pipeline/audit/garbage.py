@@ -1,0 +1,41 @@
+"""Finding files that nothing vouches for: leftovers of killed runs, of superseded recipes, of dropped units."""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+
+from pyarrow import fs as pafs
+
+from pipeline.audit.views import SOURCES
+from pipeline.corpus.files import TEMPORARY, Corpus
+from pipeline.corpus.ledger import Ledger
+from pipeline.flow.crawl import MEDIA, live_media
+from pipeline.flow.detect_imported import IMPORT
+from pipeline.flow.order import STAGES
+
+_FOLDERS = (*dict.fromkeys(source.folder for source in SOURCES), MEDIA)
+
+
+def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
+    """Files of data folders that no live ledger row names, and temporary files anywhere.
+
+    Args:
+        corpus: The corpus.
+        before: Younger files are spared: a running job writes its files before its ledger rows.
+    """
+    stages = [IMPORT, *(stage.name for stage in STAGES)]
+    named = {path for stage in stages for path in Ledger(corpus, stage).live()["path"].to_pylist()}
+    named |= live_media(corpus)
+    everything = (info for info in corpus.files() if info.mtime < before)
+    return [info for info in everything if _is_garbage(corpus.relative(info.path), named)]
+
+
+def remove(corpus: Corpus, files: Iterable[pafs.FileInfo]) -> None:
+    """Delete files."""
+    for info in files:
+        corpus.delete(corpus.relative(info.path))
+
+
+def _is_garbage(path: str, named: Sequence[str] | set[str]) -> bool:
+    if TEMPORARY in path:
+        return True
+    return path.partition("/")[0] in _FOLDERS and path not in named

@@ -1,0 +1,265 @@
+"""Caption variants: what there are, how two of them differ, making one more, and letting one go."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import duckdb
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.audit import catalog
+from pipeline.audit.printing import Format, render
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.ledger import Ledger, query
+from pipeline.errors import UserError
+from pipeline.recipe import Recipe
+from stages.caption.config import CaptionConfig
+
+Part = Literal["summary", "attributes", "moves", "words", "captions"]
+
+LIST: Final = """
+SELECT
+    variant AS name, captions, crops, recipe_digest AS recipe, model, bank,
+    strftime(created, '%Y-%m-%d %H:%M') AS created,
+    coalesce(strftime(published, '%Y-%m-%d %H:%M') || if(outdated, ' (outdated)', ''), 'no') AS published
+FROM variants ORDER BY variants.created, name
+"""
+
+# What `diff` shows, each part one query over the macros of schemas/views.sql.
+_PARTS: Final[Mapping[Part, str]] = {
+    "summary": "FROM variant_diff($one, $other)",
+    "attributes": """
+        SELECT attribute, sum(crops)::BIGINT AS crops, sum(if(before <> after, crops, 0))::BIGINT AS moved,
+            round(sum(if(before <> after, crops, 0)) / sum(crops), 4) AS share,
+            sum(if(before LIKE 'not %', 0, crops))::BIGINT AS told_before,
+            sum(if(after LIKE 'not %', 0, crops))::BIGINT AS told_after
+        FROM variant_confusion($one, $other) GROUP BY attribute ORDER BY moved DESC, attribute""",
+    "moves": "FROM variant_moves($one, $other)",
+    "words": """
+        SELECT word, coalesce(a.times, 0) AS before, coalesce(b.times, 0) AS after
+        FROM variant_words($one) AS a FULL JOIN variant_words($other) AS b USING (word)
+        WHERE before = 0 OR after = 0 ORDER BY greatest(before, after) DESC, word""",
+    "captions": """
+        SELECT crop_id, n, a.text AS before, b.text AS after
+        FROM (FROM captions WHERE variant = $one) AS a FULL JOIN (FROM captions WHERE variant = $other) AS b
+            USING (crop_id, n)
+        WHERE a.text IS DISTINCT FROM b.text ORDER BY md5(crop_id), n""",
+}
+
+# A table for reading shows the confusion of this many attributes, and so many examples.
+_SHOWN: Final = 6
+_EXAMPLES: Final = 3
+_WORDS: Final = 24
+
+
+def listing(corpus: Corpus, fmt: Format) -> Iterator[str]:
+    """The variants of a corpus, one row each, oldest first."""
+    return catalog.sql(corpus, LIST, fmt)
+
+
+def diff(corpus: Corpus, one: str, other: str, fmt: Format, part: Part | None) -> Iterator[str | Group]:
+    """How two variants differ.
+
+    Args:
+        corpus: The corpus.
+        one: A variant.
+        other: Another.
+        fmt: ``table`` for reading; ``json`` gives an object of the parts; ``csv`` one part.
+        part: Only this part; None = all of them.
+
+    Returns:
+        Pieces to print one after another.
+
+    Raises:
+        UserError: There is no such variant, or CSV was asked for without a part.
+    """
+    if fmt == "csv" and part is None:
+        raise UserError(f"csv holds one table: add --show with one of {', '.join(_PARTS)}")
+    connection = catalog.connect(corpus)
+    try:
+        _require(connection, one, other)
+        if part is not None:
+            yield from render(_answer(connection, part, one, other), fmt)
+        elif fmt == "json":
+            shown = {name: "".join(render(_answer(connection, name, one, other), "json")) for name in _PARTS}
+            yield "{" + ",\n".join(f"{json.dumps(name)}: {rows.strip()}" for name, rows in shown.items()) + "}\n"
+        else:
+            yield _picture(connection, one, other)
+    finally:
+        catalog.close(connection)
+
+
+def checked_name(name: str) -> str:
+    """The name, when a variant can bear it.
+
+    Raises:
+        UserError: It cannot.
+    """
+    (rule,) = (item.pattern for item in CaptionConfig.model_fields["variant"].metadata if hasattr(item, "pattern"))
+    if not re.fullmatch(rule, name):
+        raise UserError(
+            f"variant {name!r}: a name is 1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit"
+        )
+    return name
+
+
+def overrides_for(name: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides of a recipe that make it the recipe of the variant."""
+    return [*overrides, f"caption.variant={json.dumps(checked_name(name))}"]
+
+
+def check_new(corpus: Corpus, recipe: Recipe, fingerprint: str) -> None:
+    """See to it that a recipe's variant can be made here.
+
+    Args:
+        corpus: The corpus.
+        recipe: The recipe, its ``caption.variant`` the new name.
+        fingerprint: Its caption stage's fingerprint.
+
+    Raises:
+        UserError: Another configuration bears this name already, or its embeddings are not here.
+    """
+    name = recipe.caption.variant
+    live = query("SELECT DISTINCT scope, fingerprint FROM live", live=Ledger(corpus, "caption").live()).to_pylist()
+    others = [row for row in live if row["scope"] == name and row["fingerprint"] != fingerprint]
+    if others:
+        raise UserError(
+            f"variant {name!r} is there already, of another recipe ({others[0]['fingerprint']}, not {fingerprint}). "
+            f"Give a new name, drop it first ('reidforge variant drop {corpus.uri} {name}'), or remake it in place "
+            "('reidforge run RECIPE --from caption')"
+        )
+    models = sorted({row["scope"] for row in Ledger(corpus, "embed").live().to_pylist()})
+    if recipe.embed.slug not in models:
+        raise UserError(
+            f"no embeddings of {recipe.embed.slug} are in {corpus.uri}; there are {', '.join(models) or 'none'}. "
+            "Name one of those models in the recipe's embed block, or embed first: 'reidforge run RECIPE --until embed'"
+        )
+
+
+def dependents(corpus: Corpus, name: str) -> list[str]:
+    """What was made from a variant's captions and still counts, in words.
+
+    Raises:
+        UserError: There is no such variant.
+    """
+    connection = catalog.connect(corpus)
+    try:
+        _require(connection, name)
+        (row,) = (
+            connection.sql("FROM variants WHERE variant = $name", params={"name": name}).to_arrow_table().to_pylist()
+        )
+    finally:
+        catalog.close(connection)
+    found = []
+    if row["published"] is not None:
+        found.append(f"its manifest of {row['published_crops']} crops")
+    if row["checkpoints"]:
+        found.append(f"{row['checkpoints']} training{'s' * (row['checkpoints'] > 1)} on that manifest")
+    return found
+
+
+def drop(corpus: Corpus, name: str, run_id: str) -> dict[str, int]:
+    """Retire every unit of a variant: captions, manifest, checkpoints. ``reidforge gc`` then removes the files.
+
+    Returns:
+        Units retired, by stage.
+    """
+    retired = {}
+    # From the end of the flow, so that a drop cut short never leaves a manifest of captions that are gone.
+    for stage in ("pretrain", "publish", "caption"):
+        ledger = Ledger(corpus, stage)
+        rows = [row for row in ledger.latest().to_pylist() if row["scope"] == name and row["status"] != "retired"]
+        if rows:
+            ledger.append(row | {"status": "retired", "outputs": [], "rows_out": 0, "run_id": run_id} for row in rows)
+            ledger.compact()
+        retired[stage] = len(rows)
+    return retired
+
+
+def _require(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
+    known = [row[0] for row in connection.sql("SELECT variant FROM variants").fetchall()]
+    for name in names:
+        if name not in known:
+            raise UserError(f"variant {name!r}: no such variant here; there are {', '.join(known) or 'none'}")
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, part: Part, one: str, other: str) -> duckdb.DuckDBPyRelation:
+    return connection.sql(_PARTS[part], params={"one": one, "other": other})
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, part: Part, one: str, other: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = _answer(connection, part, one, other).to_arrow_table().to_pylist()
+    return rows
+
+
+def _picture(connection: duckdb.DuckDBPyConnection, one: str, other: str) -> Group:
+    moved = _rows(connection, "attributes", one, other)
+    moves = _rows(connection, "moves", one, other)
+    parts: list[Any] = [_summary(_rows(connection, "summary", one, other), one, other)]
+    parts += [Text(""), _attributes(moved, one, other)]
+    for row in moved[:_SHOWN]:
+        chosen = [move for move in moves if move["attribute"] == row["attribute"]]
+        if chosen:
+            parts += [Text(""), _confusion(row["attribute"], chosen, one, other)]
+    parts += [Text(""), *_words(_rows(connection, "words", one, other), one, other)]
+    parts += _examples(connection, one, other)
+    return Group(*parts)
+
+
+def _table(*columns: str, title: str = "") -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", title=title, title_justify="left"
+    )
+    for position, name in enumerate(columns):
+        table.add_column(name, justify="right" if position else "left")
+    return table
+
+
+def _summary(rows: list[dict[str, Any]], one: str, other: str) -> Table:
+    by_name = {row["variant"]: row for row in rows}
+    table = _table("", one, other)
+    for measure in [name for name in (rows[0] if rows else {}) if name != "variant"]:
+        values = [by_name.get(name, {}).get(measure) for name in (one, other)]
+        table.add_row(measure.replace("_", " "), *("-" if value is None else f"{value:,}" for value in values))
+    return table
+
+
+def _attributes(rows: list[dict[str, Any]], one: str, other: str) -> Table:
+    table = _table("attribute", "crops", "moved", "share", f"told in {one}", f"told in {other}")
+    for row in rows:
+        counts = (f"{row[key]:,}" for key in ("crops", "moved"))
+        table.add_row(
+            row["attribute"], *counts, f"{row['share']:.1%}", f"{row['told_before']:,}", f"{row['told_after']:,}"
+        )
+    return table
+
+
+def _confusion(attribute: str, moves: list[dict[str, Any]], one: str, other: str) -> Table:
+    """One attribute's moves: rows what the first variant tells, columns what the other does; dots where nobody went."""
+    counts = {(move["before"], move["after"]): move["crops"] for move in moves}
+    after = sorted({value for _, value in counts})
+    table = _table(f"{one} \\ {other}", *after, title=attribute)
+    for before in sorted({value for value, _ in counts}):
+        table.add_row(before, *(f"{counts[before, value]:,}" if (before, value) in counts else "." for value in after))
+    return table
+
+
+def _words(rows: list[dict[str, Any]], one: str, other: str) -> list[Text]:
+    lines = []
+    for name, key in ((one, "before"), (other, "after")):
+        words = [row["word"] for row in rows if row[key]]
+        more = f" and {len(words) - _WORDS} more" if len(words) > _WORDS else ""
+        lines.append(Text(f"words of {name} alone: {', '.join(words[:_WORDS]) or 'none'}{more}"))
+    return lines
+
+
+def _examples(connection: duckdb.DuckDBPyConnection, one: str, other: str) -> list[Text]:
+    changed = _answer(connection, "captions", one, other).limit(_EXAMPLES).to_arrow_table()
+    lines = [Text("")] if changed.num_rows else []
+    for row in changed.to_pylist():
+        lines += [Text(f"{row['crop_id']}"), Text(f"  {one}: {row['before']}"), Text(f"  {other}: {row['after']}")]
+    return lines

@@ -1,0 +1,214 @@
+"""What DuckDB reads of a corpus: explicit lists of the files that the ledger vouches for, each with its schema."""
+
+import datetime as dt
+import functools
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+from fsspec.implementations.arrow import ArrowFSWrapper
+
+import schemas.tables as tables
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.ledger import Ledger
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Source:
+    """One table of a corpus: the folder that its files lie in, and the column that the ledger's scope becomes."""
+
+    name: str
+    folder: str
+    schema: pa.Schema
+    scope: str | None = None
+
+
+def _embeddings() -> pa.Schema:
+    # DuckDB has no half floats, and models differ in length.
+    schema = tables.embeddings(1)
+    position = schema.get_field_index("embedding")
+    return schema.set(position, schema.field(position).with_type(pa.list_(pa.float32())))
+
+
+SOURCES: Final = (
+    Source("listings", "listings", tables.LISTINGS),
+    Source("videos", "videos", tables.VIDEOS),
+    Source("detections", "detections", tables.DETECTIONS),
+    Source("imported", "imported", tables.IMPORTED),
+    Source("crops", "crops", tables.CROPS),
+    Source("tracks", "tracks", tables.TRACKS),
+    Source("duplicates", "duplicates", tables.DUPLICATES),
+    Source("statics", "statics", tables.STATICS),
+    Source("embeddings", "embeddings", _embeddings(), "model"),
+    Source("evidence", "evidence", tables.EVIDENCE, "model"),
+    Source("captions", "captions", tables.CAPTIONS, "variant"),
+    Source("manifest", "manifests", tables.MANIFEST, "variant"),
+    Source("metrics", "checkpoints", tables.METRICS, "variant"),
+)
+
+
+class CorpusFileSystem(ArrowFSWrapper):  # type: ignore[misc]
+    """A corpus in an object store, as DuckDB reads it: read-only, each file asked for its size once."""
+
+    cachable = False
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._scheme = scheme(corpus)
+        self._known: dict[str, dict[str, Any]] = {}
+        super().__init__(corpus.fs)
+
+    @property
+    def protocol(self) -> str:
+        """Scheme of the corpus's URI; DuckDB sends paths that start with it here."""
+        return self._scheme
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """The path itself: file lists come from the ledger, and a bracket in a name is a bracket."""
+        return [path]
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Size and time of a file; a file of a finished unit does not change."""
+        if path not in self._known:
+            self._known[path] = super().info(path)
+        return self._known[path]
+
+    def modified(self, path: str) -> dt.datetime:
+        """Time of the last change; a fixed one where the store keeps none."""
+        return self.info(path).get("mtime") or dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> Any:
+        """Open for reading; nothing else is offered."""
+        if mode != "rb":
+            raise PermissionError(f"{path}: a corpus is read-only here")
+        return super().open(path, mode)
+
+
+def scheme(corpus: Corpus) -> str:
+    """First part of the corpus's URI, such as ``s3``."""
+    return corpus.uri.partition("://")[0]
+
+
+def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> list[str]:
+    """Create the schema ``source``: a view per table, and the ledger as it stands now.
+
+    Returns:
+        Every file that the views read, under every spelling that they use.
+
+    Raises:
+        UserError: A file that the ledger names cannot be read.
+    """
+    connection.execute("CREATE SCHEMA source")
+    live = _define_ledger(connection, corpus)
+    _define_runs(connection, corpus)
+    files: list[str] = []
+    for source in SOURCES:
+        rows = [row for row in live if row["path"].startswith(f"{source.folder}/") and row["path"].endswith(".parquet")]
+        try:
+            connection.execute(f"CREATE VIEW source.{source.name} AS {_select(source, rows, corpus)}")
+        except (duckdb.Error, OSError) as error:
+            raise UserError(f"corpus {corpus.uri}: {source.name} cannot be read: {one_line(error)}") from error
+        files += sorted({row["file"] for row in rows})
+    return [*files, *(pattern for file in files if corpus.is_local and (pattern := _escape(file)) != file)]
+
+
+class _AllStages(Ledger):
+    """The ledgers of all stages in one, each file read once."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        super().__init__(corpus, "")
+        stages = {corpus.relative(info.path).split("/")[1] for info in corpus.files("ledger")}
+        rows = [Ledger(corpus, stage).history() for stage in sorted(stages)]
+        self._history = pa.concat_tables([tables.LEDGER.empty_table(), *rows])
+        self._latest = super().latest()
+
+    def history(self) -> pa.Table:
+        return self._history
+
+    def latest(self) -> pa.Table:
+        return self._latest
+
+
+def _define_ledger(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> list[dict[str, Any]]:
+    ledger = _AllStages(corpus)
+    live = ledger.live()
+    root = corpus.path("") if corpus.is_local else f"{scheme(corpus)}://{corpus.path('')}"
+    live = live.append_column("file", pc.binary_join_element_wise(root, live["path"], "/"))
+    for name, rows in {"ledger_history": ledger.history(), "ledger": ledger.latest(), "live": live}.items():
+        connection.register("rows_to_copy", rows)
+        connection.execute(f"CREATE TABLE source.{name} AS FROM rows_to_copy")
+        connection.unregister("rows_to_copy")
+    pairs: list[dict[str, Any]] = live.to_pylist()
+    return pairs
+
+
+def _define_runs(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
+    """The recipes of the runs that wrote captions that count; a run that left none has no row."""
+    connection.execute("CREATE TABLE source.runs (run_id VARCHAR, recipe VARCHAR)")
+    named = "SELECT DISTINCT run_id FROM source.ledger WHERE stage = 'caption' AND status IN ('ok', 'empty')"
+    for (run_id,) in sorted(connection.execute(named).fetchall()):
+        path = f"runs/{run_id}/recipe.yaml"
+        if corpus.exists(path):
+            recipe = json.dumps(yaml.safe_load(corpus.read(path)), default=str)
+            connection.execute("INSERT INTO source.runs VALUES ($run, $recipe)", {"run": run_id, "recipe": recipe})
+
+
+def _select(source: Source, rows: list[dict[str, Any]], corpus: Corpus) -> str:
+    """SELECT of a table's files, scope by scope, so that a query on one variant opens the files of that variant."""
+    files: dict[str, set[str]] = {}
+    for row in rows:
+        files.setdefault(row["scope"], set()).add(row["file"])
+    parts = (_select_files(source, scope, sorted(paths), corpus) for scope, paths in sorted(files.items()))
+    return "\nUNION ALL\n".join(parts) or _select_nothing(source)
+
+
+def _select_files(source: Source, scope: str, files: list[str], corpus: Corpus) -> str:
+    columns = [f'"{name}"' for name, _ in _kinds(source.name)]
+    labels = [f"{quote(scope)} AS {source.scope}"] if source.scope else []
+    paths = ", ".join(quote(_escape(file) if corpus.is_local else file) for file in files)
+    # Named by name, a column that an older version did not write yet is null, and no file is opened to look.
+    fields = (
+        f"{quote(name)}: {{name: {quote(name)}, type: {quote(kind)}, default_value: NULL}}"
+        for name, kind in _kinds(source.name)
+    )
+    scan = (
+        f"read_parquet([{paths}], schema = MAP {{{', '.join(fields)}}}, filename = 'file', hive_partitioning = false)"
+    )
+    return f"SELECT {', '.join([*labels, *columns, 'file'])} FROM {scan}"  # noqa: S608 - quoted
+
+
+def _select_nothing(source: Source) -> str:
+    columns = [f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in _kinds(source.name)]
+    labels = [f"'' AS {source.scope}"] if source.scope else []
+    return f"SELECT {', '.join([*labels, *columns, 'CAST(NULL AS VARCHAR) AS file'])} WHERE false"
+
+
+@functools.cache
+def _kinds(name: str) -> list[tuple[str, str]]:
+    """Columns of a source with DuckDB's own types for them."""
+    (schema,) = (source.schema for source in SOURCES if source.name == name)
+    with duckdb.connect() as connection:
+        kinds = connection.from_arrow(schema.empty_table()).types
+    return [(name, str(kind)) for name, kind in zip(schema.names, kinds, strict=True)]
+
+
+def quote(text: str) -> str:
+    """SQL literal of a string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def one_line(error: Exception) -> str:
+    """An error of DuckDB without the picture of the query, and without the traceback of a file system."""
+    text = str(error).partition("\n\nLINE ")[0].strip()
+    text = text.splitlines()[-1] if text.startswith("Traceback") else text
+    return " ".join(text.split()).rstrip(".")
+
+
+def _escape(path: str) -> str:
+    """The path as a pattern that fits itself alone."""
+    return re.sub(r"([*?\[])", r"[\1]", path)

@@ -1,0 +1,137 @@
+"""The ledger: one Parquet row per unit of work, written last, and the only witness that a unit is finished.
+
+Files only ever gain rows. Where a unit has several, the newest counts. The driver is the ledger's only writer, so
+its clock orders the rows; workers hand their outcomes to it.
+"""
+
+import datetime as dt
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.corpus.files import TEMPORARY, Corpus
+from schemas.tables import LEDGER
+
+# A unit is lost to a kill for as long as its row waits here; a file is written each time it does not wait.
+FLUSH_SECONDS = 2.0
+FLUSH_ROWS = 4096
+
+# Past so many files a listing costs more than the merge that avoids it.
+COMPACT_ABOVE = 64
+
+_LATEST = """
+SELECT * FROM history
+QUALIFY row_number() OVER (PARTITION BY stage, scope, unit_id ORDER BY finished_at DESC, attempts DESC) = 1
+"""
+
+_LIVE = """
+SELECT scope, unit_id, fingerprint, unnest(outputs) AS path
+FROM latest WHERE status IN ('ok', 'empty')
+"""
+
+
+class Ledger:
+    """Ledger of one stage of one corpus."""
+
+    def __init__(self, corpus: Corpus, stage: str) -> None:
+        self.corpus = corpus
+        self.stage = stage
+        self.folder = f"ledger/{stage}"
+
+    def paths(self) -> list[str]:
+        """Files of the ledger, oldest name first."""
+        found = (self.corpus.relative(info.path) for info in self.corpus.files(self.folder))
+        return sorted(path for path in found if path.endswith(".parquet") and TEMPORARY not in path)
+
+    def history(self) -> pa.Table:
+        """Every row ever written."""
+        tables = [_current(self.corpus.read_table(path)) for path in self.paths()]
+        return pa.concat_tables(tables) if tables else LEDGER.empty_table()
+
+    def latest(self) -> pa.Table:
+        """The row that counts, for every unit."""
+        return query(_LATEST, history=self.history()).cast(LEDGER)
+
+    def live(self) -> pa.Table:
+        """Pairs (scope, unit_id, fingerprint, path): which rows of which files count. No other row does."""
+        return query(_LIVE, latest=self.latest())
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        """Commit outcomes; the time of commit is set here. Returns the file's path."""
+        now = dt.datetime.now(dt.UTC)
+        stamped = [{**row, "stage": self.stage, "finished_at": now} for row in rows]
+        return self._write(pa.Table.from_pylist(stamped, schema=LEDGER))
+
+    def compact(self, paths: Sequence[str] | None = None) -> None:
+        """Merge files into one. A crash in between leaves rows twice, which ``latest`` does not mind.
+
+        Args:
+            paths: Files to merge; None = all of the stage.
+        """
+        paths = self.paths() if paths is None else paths
+        if len(paths) < 2:
+            return
+        history = pa.concat_tables(_current(self.corpus.read_table(path)) for path in paths)
+        self._write(query("SELECT DISTINCT * FROM history ORDER BY finished_at, unit_id", history=history).cast(LEDGER))
+        for path in paths:
+            self.corpus.delete(path)
+
+    def _write(self, table: pa.Table) -> str:
+        path = f"{self.folder}/{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.parquet"
+        self.corpus.write_table(table, path)
+        return path
+
+
+class LedgerWriter:
+    """Gathers outcomes and commits them by the batch, so that a week of units does not end as a million files.
+
+    Use as a context manager: leaving it, by whatever way, commits what was gathered.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.pending: list[Mapping[str, Any]] = []
+        self.recent: list[str] = []
+        self.flushed_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take outcomes; they are committed within about ``FLUSH_SECONDS``."""
+        self.pending.extend(rows)
+        if time.monotonic() - self.flushed_at > FLUSH_SECONDS or len(self.pending) > FLUSH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit what was gathered."""
+        if self.pending:
+            self.recent.append(self.ledger.append(self.pending))
+        self.pending = []
+        self.flushed_at = time.monotonic()
+        if len(self.recent) >= COMPACT_ABOVE:
+            self.ledger.compact(self.recent)
+            self.recent = []
+
+
+def _current(table: pa.Table) -> pa.Table:
+    """The rows with today's columns; those that an earlier version did not know are null."""
+    missing = [field for field in LEDGER if field.name not in table.column_names]
+    for field in missing:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(LEDGER.names).cast(LEDGER)
+
+
+def query(sql: str, parameters: Mapping[str, Any] | None = None, **tables: pa.Table) -> pa.Table:
+    """Run SQL over Arrow tables, named by keyword; ``$name`` stands for a parameter."""
+    with duckdb.connect() as connection:
+        for name, table in tables.items():
+            connection.register(name, table)
+        return connection.sql(sql, params=parameters).to_arrow_table()

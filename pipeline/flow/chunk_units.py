@@ -1,0 +1,85 @@
+"""Chunks of videos as units, and their frames: alike whether a detector or published boxes say what to cut out."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+
+import pyarrow as pa
+
+from pipeline.corpus.files import Corpus
+from pipeline.run.units import Row
+from stages.detect.chunks import Chunk
+from stages.detect.crops import Image
+from stages.errors import UnitError
+from stages.video.facts import VideoFacts
+from stages.video.frames import excerpt
+from stages.video.limits import VideoLimits
+from stages.video.watch import within
+
+CHUNK = pa.schema(
+    [
+        pa.field("video_id", pa.string()),
+        pa.field("media_path", pa.string()),
+        pa.field("start", pa.int64()),
+        pa.field("stop", pa.int64()),
+        # What decoding needs to know of the video, the key frames near the chunk among it.
+        pa.field("facts", pa.string()),
+    ]
+)
+
+Frame = tuple[int, float, Image]
+"""Index, time in seconds, and picture."""
+
+
+def chunk_rows(
+    video: Row, chunks: Iterable[Chunk], to_read: Callable[[VideoFacts, int, int], VideoFacts] = excerpt
+) -> Iterator[Row]:
+    """Wanted units of a row of ``videos``, with the fields of ``CHUNK``.
+
+    Args:
+        video: Row of ``videos``.
+        chunks: Its chunks.
+        to_read: What of the video's facts reading between two frame indices needs.
+    """
+    facts = VideoFacts.from_row(video)
+    for chunk in chunks:
+        yield {
+            "unit_id": chunk.unit_id,
+            "inputs": video["media_sha256"][:16],
+            "video_id": video["video_id"],
+            "media_path": video["media_path"],
+            "start": chunk.start,
+            "stop": chunk.stop,
+            "facts": json.dumps(to_read(facts, chunk.start, chunk.stop).to_row()),
+        }
+
+
+def facts_of(row: Row) -> VideoFacts:
+    """What reading a chunk needs to know of its video."""
+    return VideoFacts.from_row(json.loads(row["facts"]))
+
+
+def read_within(
+    limits: VideoLimits, corpus: Corpus, path: str, read: Callable[[pa.NativeFile], Iterable[Frame]]
+) -> list[Frame]:
+    """All frames that ``read`` takes from a media file, in no more than the seconds that a file may take.
+
+    Raises:
+        UnitError: The file is gone, or takes longer.
+    """
+
+    def read_all() -> list[Frame]:
+        with _open_media(corpus, path) as file:
+            return list(read(file))
+
+    return within(limits.max_seconds, read_all)
+
+
+def _open_media(corpus: Corpus, path: str) -> pa.NativeFile:
+    try:
+        return corpus.open(path)
+    except FileNotFoundError as error:
+        raise UnitError(
+            f"the media file {path} is gone; with crawl.keep_media false it is removed once its crops are cut. "
+            "Crawl the video again, and set crawl.keep_media to true while you try detect settings",
+            kind="media_missing",
+        ) from error

@@ -1,0 +1,96 @@
+"""Features of crops as later stages read them: files of crops by video, each with the file of its embeddings."""
+
+from collections import defaultdict
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.live import derived, live_files, read_live, stem
+from pipeline.errors import UserError
+from pipeline.flow import embed, reid
+from pipeline.recipe import Recipe
+from pipeline.run.units import Row
+
+Features = tuple[dict[str, int], npt.NDArray[np.float16]]
+"""Row by crop_id, and the features themselves: float16 [N, D]."""
+
+PIECE = pa.struct(
+    [
+        pa.field("path", pa.string()),
+        pa.field("live", pa.list_(pa.string())),
+        # Empty where there are no features.
+        pa.field("features", pa.string()),
+    ]
+)
+
+NO_FEATURES: Features = ({}, np.zeros((0, 0), np.float16))
+
+
+def pieces_by_video(corpus: Corpus, folder: str, features: dict[str, str]) -> dict[str, list[Row]]:
+    """What each video has in the files of one of detect's tables.
+
+    Args:
+        corpus: The corpus.
+        folder: ``crops`` or ``detections``.
+        features: Files of features by the stem of the file of crops; empty where none are wanted.
+
+    Returns:
+        Rows of ``PIECE`` by video_id.
+    """
+    found: dict[str, dict[str, list[str]]] = defaultdict(dict)
+    for path, units in live_files(corpus, "detect", folder).items():
+        for unit in units:
+            found[unit.rpartition("/")[0]].setdefault(path, []).append(unit)
+    return {
+        video: [{"path": path, "live": live, "features": features.get(stem(path), "")} for path, live in files.items()]
+        for video, files in sorted(found.items())
+    }
+
+
+def digest_parts(pieces: list[Row]) -> list[str]:
+    """What of the pieces decides a result."""
+    return [f"{piece['path']}:{','.join(piece['live'])}:{piece['features']}" for piece in pieces]
+
+
+def feature_files(corpus: Corpus, recipe: Recipe, kind: str) -> dict[str, str]:
+    """Files of features by the stem of the file of crops; ``kind`` is clip or reid."""
+    if kind == "reid":
+        return derived(corpus, reid.STAGE.name, reid.folder(recipe), recipe.reid.slug)
+    return derived(corpus, embed.STAGE.name, embed.folder(recipe), recipe.embed.slug)
+
+
+def read_crops(corpus: Corpus, pieces: list[Row], columns: list[str]) -> pa.Table:
+    """Rows of a video's pieces."""
+    return pa.concat_tables(read_live(corpus, piece["path"], piece["live"], columns) for piece in pieces)
+
+
+def read_features(corpus: Corpus, pieces: list[Row], video: str | None = None) -> Features:
+    """Features of whole crops, of one video or of all."""
+    names, vectors = [], []
+    for path in dict.fromkeys(piece["features"] for piece in pieces if piece["features"]):
+        table = corpus.read_table(path, columns=["crop_id", "video_id", "region", "embedding"])
+        wanted = pc.equal(table["region"], "whole")
+        table = table.filter(wanted if video is None else pc.and_(wanted, pc.equal(table["video_id"], video)))
+        column = table["embedding"].combine_chunks()
+        names += table["crop_id"].to_pylist()
+        vectors.append(column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1))
+    filled = [part for part in vectors if len(part)]
+    if not filled:
+        return NO_FEATURES
+    return {name: row for row, name in enumerate(names)}, np.concatenate(filled)
+
+
+def check_features(recipe: Recipe, kind: str, wanted_by: str) -> None:
+    """Refuse a recipe whose features of one kind are wanted and not made.
+
+    Raises:
+        UserError: Names the key that wants them, and the one that makes them.
+    """
+    if kind == "reid" and recipe.reid.model is None:
+        raise UserError(f"{wanted_by} wants features of a re-identification network, and reid.model is null; set it")
+    if kind == "clip" and "whole" not in recipe.embed.regions:
+        given = ", ".join(recipe.embed.regions)
+        raise UserError(f"{wanted_by} compares whole crops, and embed.regions are {given}; add whole, or switch it off")

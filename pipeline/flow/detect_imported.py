@@ -1,0 +1,160 @@
+"""Published boxes in place of a detector: one unit = one chunk that has some, decoded and cut in one task."""
+
+import functools
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.live import live_files, read_live
+from pipeline.flow.chunk_units import CHUNK, chunk_rows, facts_of, read_within
+from pipeline.recipe import Recipe
+from pipeline.run.stage import Job, units
+from pipeline.run.stream import BUSY_CPUS, Operator, stream
+from pipeline.run.units import RESULT, Row, Step, result
+from stages.detect.chunks import Chunk, cut_chunks
+from stages.detect.config import DetectConfig
+from stages.errors import UnitError
+from stages.imports.reference import Reference, find_reference, parse_reference
+
+log = logging.getLogger("reidforge")
+
+IMPORT = "import"
+"""Stage name in the ledger of what ``reidforge import`` wrote."""
+
+IMPORTED = "imported"
+
+_WANTED = pa.schema(
+    [
+        *CHUNK,
+        pa.field("boxes_path", pa.string()),
+        pa.field("reference", pa.string()),
+    ]
+)
+
+_BOX = ("x1", "y1", "x2", "y2", "confidence")
+
+# What of the configuration decides the crops when no model looks at the frames.
+_DECIDES = ("source", "reference", "rules", "crop", "faces", "chunk_seconds")
+
+
+def identity(config: DetectConfig) -> dict[str, Any]:
+    """What of the recipe decides the rows."""
+    return {name: value for name, value in config.identity().items() if name in _DECIDES}
+
+
+def wanted(corpus: Corpus, recipe: Recipe, videos: Iterable[Row]) -> pa.Table:
+    """Chunks with published boxes, of the videos that were crawled."""
+    by_id = {video["video_id"]: video for video in videos}
+    rows: list[Row] = []
+    for path, imports in live_files(corpus, IMPORT, IMPORTED).items():
+        table = read_live(corpus, path, sorted(set(imports) & set(by_id)), ["video_id", "frame_index", "person", *_BOX])
+        for video_id in pc.unique(table["video_id"]).to_pylist():
+            boxes = table.filter(pc.equal(table["video_id"], video_id))
+            rows += [row | {"boxes_path": path} for row in _chunks(by_id[video_id], boxes, recipe)]
+    return units(rows, _WANTED)
+
+
+def _chunks(video: Row, boxes: pa.Table, recipe: Recipe) -> Iterator[Row]:
+    reference = _reference(video, boxes, recipe)
+    told = json.dumps(vars(reference))
+    indices = boxes["frame_index"].to_numpy()
+    for row in chunk_rows(video, _spans(video, int(indices.max()), recipe.detect.chunk_seconds)):
+        inside = (row["start"] <= indices) & (indices < row["stop"])
+        if inside.any():
+            digest = _digest(boxes.filter(pa.array(inside)), reference)
+            yield row | {"inputs": f"{row['inputs']}-{digest}", "reference": told}
+
+
+def _spans(video: Row, last: int, chunk_seconds: float) -> Iterator[Chunk]:
+    """Chunks of the video, and one for what was published beyond its end."""
+    yield from cut_chunks(video["video_id"], video["frames"], video["fps"], chunk_seconds)
+    if last >= video["frames"]:
+        yield Chunk(f"{video['video_id']}/{video['frames']:08d}-{last + 1:08d}", video["frames"], last + 1)
+
+
+def _reference(video: Row, boxes: pa.Table, recipe: Recipe) -> Reference:
+    if recipe.detect.reference != "auto":
+        return parse_reference(recipe.detect.reference)
+    x1, y1, x2, y2 = (boxes[name].to_numpy() for name in _BOX[:4])
+    if boxes["person"].null_count < boxes.num_rows:
+        # A tracker's boxes reach beyond the frame; the middle of a person does not.
+        x2, y2 = (x1 + x2) / 2, (y1 + y2) / 2
+    size = (video["width"], video["height"])
+    return find_reference((float(x2.max()), float(y2.max())), size, recipe.crawl.max_height)
+
+
+def _digest(boxes: pa.Table, reference: Reference) -> str:
+    content = np.column_stack([boxes[name].to_numpy() for name in ("frame_index", *_BOX)]).tobytes()
+    return hashlib.sha256(content + f"{reference.width}x{reference.height}".encode()).hexdigest()[:16]
+
+
+def cut(job: Job) -> Iterator[pa.Table]:
+    """Decode and cut; no model is loaded."""
+    _tell(job.todo)
+    make_step = functools.partial(_make_cut, job.corpus, job.recipe.detect)
+    return stream(job, [Operator(make_step=make_step, fields=RESULT, cpus=BUSY_CPUS)], job.recipe.detect.units_per_file)
+
+
+def _tell(todo: pa.Table) -> None:
+    """How the sizes that the boxes refer to are known, over the videos of a pass."""
+    known = dict(zip(todo["video_id"].to_pylist(), todo["reference"].to_pylist(), strict=True))
+    counts = Counter(json.loads(text)["evidence"] for text in known.values())
+    told = ", ".join(f"{count} {evidence}" for evidence, count in counts.most_common())
+    log.info("detect: imported boxes of %d videos; the frame size that they refer to: %s", len(known), told)
+    if counts["ambiguous"]:
+        log.warning(
+            "detect: %d video(s) could have been published at several sizes; the most likely one is taken: "
+            "SELECT DISTINCT video_id FROM detections WHERE reference = 'ambiguous'",
+            counts["ambiguous"],
+        )
+
+
+def _make_cut(corpus: Corpus, config: DetectConfig) -> Step:
+    from stages.imports.cut import cut_published
+    from stages.video.frames import read_frames
+
+    def cut_chunk(row: Row) -> Row:
+        facts = facts_of(row)
+        boxes = _boxes(corpus, row)
+        if row["start"] >= facts.frames:
+            raise UnitError(
+                f"boxes were published up to frame {row['stop'] - 1:,}, and the video has {facts.frames:,} frames at "
+                f"{facts.fps:.2f} a second: it is another cut or another frame rate than the published one",
+                kind="beyond_video",
+            )
+        frames = read_within(
+            config.limits,
+            corpus,
+            row["media_path"],
+            lambda file: read_frames(file, facts, row["start"], row["stop"], sorted(boxes), limits=config.limits),
+        )
+        reference = Reference(**json.loads(row["reference"]))
+        names = {"video_id": row["video_id"], "unit_id": row["unit_id"]}
+        detections, crops = cut_published(frames, boxes, reference, facts, **names, config=config)
+        found = result({"detections": detections, "crops": crops}, "no published box passed the rules")
+        return found | {"frames": len(frames)}
+
+    return cut_chunk
+
+
+def _boxes(corpus: Corpus, row: Row) -> dict[int, Any]:
+    """Published boxes of a chunk by frame: float32 [n, 5] each, in the order of their numbers."""
+    chosen = (
+        (pc.field("video_id") == row["video_id"])
+        & (pc.field("frame_index") >= row["start"])
+        & (pc.field("frame_index") < row["stop"])
+    )
+    with corpus.open(row["boxes_path"]) as file:
+        table = pq.read_table(file, columns=["frame_index", *_BOX], filters=chosen)
+    indices = table["frame_index"].to_numpy()
+    boxes = np.column_stack([table[name].to_numpy() for name in _BOX]).astype(np.float32)
+    return {int(index): boxes[indices == index] for index in np.unique(indices)}

@@ -1,0 +1,147 @@
+"""Running a recipe: stage after stage, each planned against the ledger and committed to it."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.ledger import Ledger, LedgerWriter
+from pipeline.errors import RunFailed
+from pipeline.recipe import Recipe
+from pipeline.run.metrics import Meter
+from pipeline.run.plan import Plan, plan_stage
+from pipeline.run.progress import announce, stage_progress
+from pipeline.run.stage import Job, Stage
+from pipeline.run.units import LOST, SETUP
+
+log = logging.getLogger("reidforge")
+
+
+@dataclass(kw_only=True)
+class StageSummary:
+    """What became of a stage's units.
+
+    Args:
+        stage: Name of the stage.
+        wanted: Units that the recipe wants.
+        ran: Outcomes of this run by status; empty when there was nothing to do.
+        failed: Units that stand as failed or quarantined now, from this run or an earlier one.
+        seconds: Wall time.
+        reasons: Most frequent errors, as (error_type, message, units).
+    """
+
+    stage: str
+    wanted: int
+    ran: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    seconds: float = 0.0
+    reasons: list[tuple[str, str, int]] = field(default_factory=list)
+
+    @property
+    def failed_share(self) -> float:
+        """Share of the wanted units that stand as failed or quarantined."""
+        return self.failed / self.wanted if self.wanted else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one invocation works with."""
+
+    corpus: Corpus
+    recipe: Recipe
+    run_id: str
+    console: Console
+    retry: bool = False
+
+
+def run_stages(run: Run, stages: Sequence[Stage]) -> Iterator[StageSummary]:
+    """Run stages in order; each sees what the one before has committed."""
+    for stage in stages:
+        yield run_stage(run, stage)
+
+
+def run_stage(run: Run, stage: Stage) -> StageSummary:
+    """Run one stage to its end: passes over what waits, until all is settled."""
+    began = time.monotonic()
+    plan = plan_stage(run.corpus, run.recipe, stage)
+    summary = StageSummary(stage=stage.name, wanted=plan.wanted.num_rows)
+    with LedgerWriter(Ledger(run.corpus, stage.name)) as ledger:
+        ledger.add(_retire(row, run.run_id) for row in plan.retired.to_pylist())
+        ledger.flush()
+        _run_passes(run, stage, plan, ledger, summary)
+    if summary.ran or plan.retired.num_rows:
+        Ledger(run.corpus, stage.name).compact()
+    stage.finish(run.corpus, run.recipe)
+    _count_failures(run, stage, plan, summary)
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+def _run_passes(run: Run, stage: Stage, plan: Plan, ledger: LedgerWriter, summary: StageSummary) -> None:
+    attempts = {} if run.retry else dict(plan.attempts)
+    todo = plan.todo(retry=run.retry)
+    if not todo.num_rows:
+        return
+    announce(run.corpus, run.run_id, stage.name, wanted=plan.wanted.num_rows, todo=todo.num_rows)
+    meter = Meter(stage.name, run.run_id, todo.num_rows)
+    while todo.num_rows:
+        log.info("%s: %d of %d %ss to do", stage.name, todo.num_rows, plan.wanted.num_rows, stage.unit)
+        job = Job(corpus=run.corpus, recipe=run.recipe, fingerprint=plan.fingerprint, scope=plan.scope, todo=todo)
+        counts: Counter[str] = Counter()
+        again: list[str] = []
+        with stage_progress(run.console, stage.name, stage.unit, todo.num_rows) as progress:
+            for outcome in _outcomes(stage, job):
+                attempts[outcome["unit_id"]] = attempts.get(outcome["unit_id"], 0) + 1
+                row = _ledger_row(outcome, run, plan, attempts[outcome["unit_id"]])
+                ledger.add([row])
+                meter.count(row)
+                counts[row["status"]] += 1
+                if row["status"] == "failed":
+                    again.append(row["unit_id"])
+                progress.advance(1, ", ".join(f"{count} {status}" for status, count in counts.items()))
+        ledger.flush()
+        summary.ran.update({status: count for status, count in counts.items() if status != "failed"})
+        todo = todo.filter(pc.is_in(todo["unit_id"], pa.array(again, pa.string())))
+        if again:
+            log.info("%s: %d %ss failed and are tried again", stage.name, len(again), stage.unit)
+
+
+def _outcomes(stage: Stage, job: Job) -> Iterator[dict[str, Any]]:
+    """Outcomes of a pass; units that never came back are outcomes too."""
+    waiting = dict(zip(job.todo["unit_id"].to_pylist(), job.todo["inputs"].to_pylist(), strict=True))
+    for block in stage.execute(job):
+        for outcome in block.to_pylist():
+            if outcome["error_type"] == SETUP:
+                raise RunFailed(f"{stage.name} cannot start: {outcome['error_message']}")
+            if waiting.pop(outcome["unit_id"], None) is not None:
+                yield outcome
+    for unit, inputs in waiting.items():
+        yield LOST | {"unit_id": unit, "scope": job.scope, "inputs": inputs}
+
+
+def _ledger_row(outcome: dict[str, Any], run: Run, plan: Plan, attempts: int) -> dict[str, Any]:
+    verdict = outcome["status"]
+    if verdict == "failed" and (not outcome["retryable"] or attempts >= run.recipe.run.max_attempts):
+        verdict = "quarantined"
+    kept = {name: value for name, value in outcome.items() if name != "retryable"}
+    return kept | {"status": verdict, "attempts": attempts, "fingerprint": plan.fingerprint, "run_id": run.run_id}
+
+
+def _retire(row: dict[str, Any], run_id: str) -> dict[str, Any]:
+    return row | {"status": "retired", "outputs": [], "rows_out": 0, "run_id": run_id}
+
+
+def _count_failures(run: Run, stage: Stage, plan: Plan, summary: StageSummary) -> None:
+    latest = Ledger(run.corpus, stage.name).latest()
+    wanted = pc.is_in(latest["unit_id"], plan.wanted["unit_id"])
+    bad = latest.filter(pc.and_(wanted, pc.is_in(latest["status"], pa.array(["failed", "quarantined"]))))
+    summary.failed = bad.num_rows
+    pairs = Counter(zip(bad["error_type"].to_pylist(), bad["error_message"].to_pylist(), strict=True))
+    summary.reasons = [(kind, message, count) for (kind, message), count in pairs.most_common(10)]

@@ -1,0 +1,69 @@
+"""What the runner needs to know of a stage."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.corpus.files import Corpus, digest
+from pipeline.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One pass of a stage over units that wait.
+
+    Args:
+        corpus: Where tables are read and written.
+        recipe: The resolved recipe.
+        fingerprint: Configuration of the stage, part of every file name that it writes.
+        scope: Model or variant, empty where there is none.
+        todo: Units, one row each.
+    """
+
+    corpus: Corpus
+    recipe: Recipe
+    fingerprint: str
+    scope: str
+    todo: pa.Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage: which units it wants, and how a pass over them runs.
+
+    Args:
+        name: Name in commands, ledger and recipe.
+        unit: What one unit is, for messages.
+        version: Version of the code; raised when the same configuration gives other rows than before.
+        identity: Everything of the recipe that decides the rows.
+        wanted: Units that the recipe wants: columns unit_id, inputs, and what ``execute`` needs.
+        execute: Runs a pass; yields blocks of ``pipeline.run.units.OUTCOME`` as units finish.
+        scope: Model or variant that the units belong to.
+        retires: Whether units that are not wanted any more lose their rows.
+        check: Raises ``UserError`` when the stage could not start here.
+        finish: Called once after the last pass.
+    """
+
+    name: str
+    unit: str
+    version: int
+    identity: Callable[[Recipe], dict[str, Any]]
+    wanted: Callable[[Corpus, Recipe], pa.Table]
+    execute: Callable[[Job], Iterator[pa.Table]]
+    scope: Callable[[Recipe], str] = lambda _: ""
+    retires: bool = True
+    check: Callable[[Recipe], None] = lambda _: None
+    finish: Callable[[Corpus, Recipe], None] = lambda _corpus, _recipe: None
+
+    def fingerprint(self, recipe: Recipe) -> str:
+        """Digest of the configuration, the weights that it names, and the code version."""
+        return digest(self.name, str(self.version), json.dumps(self.identity(recipe), sort_keys=True))
+
+
+def units(rows: list[dict[str, Any]], fields: pa.Schema) -> pa.Table:
+    """Wanted units as a table: unit_id, inputs, and the fields of the first step."""
+    schema = pa.schema([pa.field("unit_id", pa.string()), pa.field("inputs", pa.string()), *fields])
+    return pa.Table.from_pylist(rows, schema=schema)

@@ -1,0 +1,155 @@
+"""A stage's operators on Ray Data: CPU tasks and actor pools, chained, one unit per row."""
+
+import functools
+import itertools
+import math
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.run.stage import Job, units
+from pipeline.run.units import LOST, RETRIES, Row, Step, StepActor, run_step, start, write_units
+
+# A plan of millions of units would fill the object store with one-row blocks; a wave of this size keeps it small,
+# and the pipeline drains only once in so many units.
+WAVE = 20_000
+
+# A node may be dead for 20 s before Ray's head learns of it; until then all that is sent to its actors fails at once.
+# Ray waits 5 s between two tries (``cluster.connect`` asks it to), and so many of them outlast that time. A unit that
+# kills its actor is given up earlier, see ``pipeline.run.units.StepActor``.
+ACTOR_RETRIES = 8
+
+_WRITE_CPUS = 0.25
+
+# What a task that fills a CPU reserves of it. Were it all, its table could be written only when another such task ends.
+BUSY_CPUS = 1 - _WRITE_CPUS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """One operator of a stage.
+
+    Args:
+        make_step: Called once per task or actor process; returns the step.
+        fields: What the step leaves for the next operator.
+        cpus: CPUs of one task or actor.
+        gpus: GPUs of one actor.
+        actors: Size of the actor pool; None = stateless tasks.
+        tasks: Most tasks at once; None = as many as resources allow.
+    """
+
+    make_step: Callable[[], Step]
+    fields: pa.Schema
+    cpus: float = 0.25
+    gpus: float = 0
+    actors: int | None = None
+    tasks: int | None = None
+
+
+def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iterator[pa.Table]:
+    """Run the operators over the job's units, write their tables, and yield outcomes as they come.
+
+    Args:
+        job: What to run over.
+        operators: In order; the last one's fields are ``pipeline.run.units.RESULT``.
+        units_per_file: Units whose rows share a file.
+    """
+    import ray.data
+
+    write = functools.partial(write_units, corpus=job.corpus, fingerprint=job.fingerprint)
+    for wave in _waves(job):
+        per_file = min(units_per_file, len(wave))
+        dataset = functools.reduce(_apply, operators, ray.data.from_arrow(wave))
+        dataset = dataset.map_batches(
+            write, batch_size=per_file, batch_format="pyarrow", num_cpus=_WRITE_CPUS, max_retries=RETRIES
+        )
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def parts(rows: Sequence[Row], fields: pa.Schema, operator: Operator) -> list[Row]:
+    """Run one step over the parts of a unit that is too large for one task.
+
+    Args:
+        rows: Parts, each with the given fields.
+        fields: Schema of a part.
+        operator: The step.
+
+    Returns:
+        One row per part: the operator's fields, status (None when it went well), error_type, error_message, seconds.
+    """
+    import ray.data
+
+    named = [{"unit_id": str(index), "inputs": ""} | row for index, row in enumerate(rows)]
+    dataset = _apply(ray.data.from_arrow(list(start(units(named, fields), ""))), operator)
+    done = [row for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow") for row in batch.to_pylist()]
+    back = {row["unit_id"] for row in done}
+    return done + [LOST | {"unit_id": row["unit_id"]} for row in named if row["unit_id"] not in back]
+
+
+def actors_for(wanted: int | None, threads: int) -> tuple[int, float, float]:
+    """Size of an actor pool, and the CPUs and GPUs of each actor, for the cluster at hand.
+
+    Args:
+        wanted: The recipe's number of actors, or None.
+        threads: The recipe's threads per actor.
+    """
+    import ray
+
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    if gpus:
+        return wanted or gpus, 1.0, 1.0
+    # Half of the CPUs stay free for decoding and writing, of which a model on CPUs needs little.
+    pool = wanted or max(1, math.floor(resources.get("CPU", 1) / 2 / threads))
+    return pool, min(float(threads), max(1.0, resources.get("CPU", 1) / 2 / pool)), 0.0
+
+
+def busy_actors_for(wanted: int | None, threads: int) -> tuple[int, float, float]:
+    """As ``actors_for``, for models beside which there is next to nothing to do: one for every ``threads`` CPUs.
+
+    Each reserves half of what it uses. Were it all, no decoder would find room; so the CPUs go to whoever has work,
+    and a model that waits for frames leaves its core to the decoders.
+    """
+    import ray
+
+    actors, cpus, gpus = actors_for(wanted, threads)
+    if gpus:
+        return actors, cpus, gpus
+    total = ray.cluster_resources().get("CPU", 1)
+    actors = wanted or max(1, math.floor(total / threads))
+    return actors, min(threads, total / actors) / 2, 0.0
+
+
+def _waves(job: Job) -> Iterator[list[pa.Table]]:
+    blocks = iter(start(job.todo, job.scope))
+    while wave := list(itertools.islice(blocks, WAVE)):
+        yield wave
+
+
+def _apply(dataset: "ray.data.Dataset", operator: Operator) -> "ray.data.Dataset":  # type: ignore[name-defined]  # noqa: F821
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+    whole = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": operator.cpus}
+    if operator.actors is None:
+        return dataset.map_batches(
+            _run_task,
+            fn_kwargs={"make_step": operator.make_step, "fields": operator.fields},
+            compute=TaskPoolStrategy(size=operator.tasks),
+            max_retries=RETRIES,
+            **whole,
+        )
+    return dataset.map_batches(
+        StepActor,
+        fn_constructor_kwargs={"make_step": operator.make_step, "fields": operator.fields, "pool": uuid.uuid4().hex},
+        compute=ActorPoolStrategy(size=operator.actors),
+        num_gpus=operator.gpus,
+        max_restarts=-1,
+        max_task_retries=ACTOR_RETRIES,
+        **whole,
+    )
+
+
+def _run_task(block: pa.Table, make_step: Callable[[], Step], fields: pa.Schema) -> pa.Table:
+    return run_step(block, make_step(), fields)

@@ -1,0 +1,273 @@
+"""Units of work on their way through Ray Data: one row each, from plan to ledger.
+
+A unit is one row of a block, never several, so no operator can split it; its tables travel inside the row as Arrow
+IPC bytes. A step that fails turns its unit into a failed row that the later operators pass on untouched, so that one
+bad unit costs nobody else anything.
+"""
+
+import functools
+import itertools
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.corpus.files import Corpus, blob_options, digest
+from stages.errors import EmptyUnit, UnitError
+
+Row = dict[str, Any]
+Step = Callable[[Row], Row]
+
+HEAD = pa.schema(
+    [
+        pa.field("unit_id", pa.string(), nullable=False),
+        pa.field("scope", pa.string(), nullable=False),
+        pa.field("inputs", pa.string(), nullable=False),
+        pa.field("status", pa.string()),
+        pa.field("error_type", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("retryable", pa.bool_()),
+        pa.field("seconds", pa.float64()),
+        # Told by the step that decodes, for those who watch.
+        pa.field("frames", pa.int64()),
+    ]
+)
+
+TABLE = pa.struct([pa.field("folder", pa.string()), pa.field("ipc", pa.large_binary())])
+
+RESULT = pa.schema([pa.field("tables", pa.list_(TABLE))])
+
+# Pictures, the bytes of each. A chunk's frames are tens of megabytes, so steps get such a column as it lies in the
+# block, one Arrow array a row, and what they leave as they found it is not copied either.
+PICTURES = pa.list_(pa.large_binary())
+
+OUTCOME = pa.schema(
+    [
+        *HEAD,
+        pa.field("outputs", pa.list_(pa.string())),
+        pa.field("rows_out", pa.int64()),
+        pa.field("crops", pa.int64()),
+        pa.field("node", pa.string()),
+    ]
+)
+
+
+# Kind of the error when what a step needs cannot be loaded: no unit's fault, and no unit can be done.
+SETUP = "setup"
+
+# Ray would repeat a task that kills its worker for ever; a unit that does so twice is given up by the pass and
+# counted as an attempt.
+RETRIES = 1
+
+# Outcome of a unit whose worker died with it: the pass that sent it out never hears of it again.
+LOST: Row = {
+    "status": "failed",
+    "error_type": "worker_lost",
+    "error_message": "the worker process died while it worked on this unit (crash or out of memory)",
+    "retryable": True,
+    "outputs": [],
+    "rows_out": 0,
+    "seconds": 0.0,
+    "node": None,
+}
+
+
+def run_step(block: pa.Table, step: Step, fields: pa.Schema) -> pa.Table:
+    """Run one step over each unit of a block.
+
+    Args:
+        block: Units under way: the columns of ``HEAD`` and what the step reads.
+        step: Takes a unit's row, returns the values of ``fields``.
+        fields: What the step leaves for the next operator; everything else is forgotten here.
+    """
+    rows = [_advance(row, step) for row in _rows(block)]
+    return _table(rows, pa.schema([*HEAD, *fields]))
+
+
+class StepActor:
+    """Runs a step that needs something loaded first: a model, a bank of text features.
+
+    Args:
+        make_step: Loads it, and returns the step.
+        fields: What the step leaves for the next operator.
+        pool: Name of the actor pool, by which an actor knows what became of those before it.
+    """
+
+    def __init__(self, make_step: Callable[[], Step], fields: pa.Schema, pool: str) -> None:
+        self.fields = fields
+        try:
+            self.step = functools.partial(_survive, make_step(), pool)
+        except Exception as error:  # noqa: BLE001 - raised here, Ray would restart the actor for ever
+            self.step = functools.partial(_refuse, str(error) or type(error).__name__)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Run the step over each unit of the block."""
+        return run_step(block, self.step, self.fields)
+
+
+def _refuse(message: str, _: Row) -> Row:
+    raise UnitError(message, kind=SETUP)
+
+
+def _survive(step: Step, pool: str, row: Row) -> Row:
+    """Run a step over a unit, unless the unit has already killed a process here too often.
+
+    When an actor dies, all that was sent to it counts a try for Ray, not only what it worked on; so Ray may try often,
+    and who is to blame is written here: of a unit that was begun and did not end, a byte stays in a file.
+    """
+    note = Path(tempfile.gettempdir(), f"reidforge-{pool}-{digest(row['unit_id'])}")
+    if note.exists() and note.stat().st_size > RETRIES:
+        note.unlink()
+        raise UnitError(LOST["error_message"], kind=LOST["error_type"], retryable=LOST["retryable"])
+    with note.open("ab") as file:
+        file.write(b".")
+    try:
+        return step(row)
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def pictures(cell: pa.Array) -> list[npt.NDArray[np.uint8]]:
+    """Views of the bytes of a row's ``PICTURES``, uint8 [n] each; they cannot be written to."""
+    ends = np.frombuffer(cell.buffers()[1], np.int64)[cell.offset : cell.offset + len(cell) + 1]
+    data = np.frombuffer(cell.buffers()[2] or b"", np.uint8)
+    return [data[start:stop] for start, stop in itertools.pairwise(ends)]
+
+
+def result(tables: Mapping[str, pa.Table], reason: str) -> Row:
+    """Last step's result: tables by folder of the corpus, the one that the next stage reads last.
+
+    Args:
+        tables: Tables of the unit.
+        reason: What the ledger says when that last table has no row.
+    """
+    *_, main = tables.values()
+    packed = [{"folder": folder, "ipc": _pack(table)} for folder, table in tables.items()]
+    verdict = {} if main.num_rows else {"status": "empty", "error_type": "empty", "error_message": reason}
+    return {"tables": packed, **verdict}
+
+
+def write_units(block: pa.Table, corpus: Corpus, fingerprint: str) -> pa.Table:
+    """Write the tables of some finished units into shared files and return what the ledger must know.
+
+    Names derive from units and fingerprint: a task that Ray repeats overwrites its own files, and files of another
+    configuration are never touched.
+    """
+    rows = sorted(block.to_pylist(), key=lambda row: str(row["unit_id"]))
+    try:
+        written = _write_all([row for row in rows if row["tables"]], corpus, fingerprint)
+    except OSError as error:
+        trouble = _failure("storage", f"the corpus could not be written: {error}", retryable=True)
+        rows, written = [row if row["status"] == "failed" else row | trouble for row in rows], {}
+    return pa.Table.from_pylist([_outcome(row, written.get(row["unit_id"], {})) for row in rows], schema=OUTCOME)
+
+
+def start(todo: pa.Table, scope: str) -> Iterable[pa.Table]:
+    """Planned units as one-row blocks, ready for the first operator."""
+    missing = [field for field in HEAD if field.name not in todo.column_names]
+    for row in todo.to_pylist():
+        head = dict.fromkeys(field.name for field in missing) | {"scope": scope, "seconds": 0.0}
+        yield pa.Table.from_pylist([head | row], schema=pa.schema([*missing, *todo.schema]))
+
+
+def _rows(block: pa.Table) -> list[Row]:
+    columns = _of_pictures(block.schema)
+    rows: list[Row] = block.drop_columns(columns).to_pylist()
+    for name in columns:
+        rows = [row | {name: cell.values} for row, cell in zip(rows, block[name], strict=True)]
+    return rows
+
+
+def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
+    columns = _of_pictures(schema)
+    others = pa.schema([field for field in schema if field.name not in columns])
+    table = pa.Table.from_pylist(rows, schema=others)
+    for name in columns:
+        table = table.append_column(schema.field(name), _column([row.get(name) for row in rows]))
+    return table.select(schema.names)
+
+
+def _of_pictures(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema if field.type == PICTURES]
+
+
+def _column(cells: list[Any]) -> pa.Array:
+    """Each row's pictures, an Arrow array of them or one NumPy array each, as a column."""
+    values = [cell if isinstance(cell, pa.Array) else _joined(cell or ()) for cell in cells]
+    offsets = pa.array(itertools.accumulate(map(len, values), initial=0), pa.int32())
+    missing = pa.array([cell is None for cell in cells])
+    return pa.ListArray.from_arrays(offsets, values[0] if len(values) == 1 else pa.concat_arrays(values), mask=missing)
+
+
+def _joined(pixels: Sequence[npt.NDArray[np.uint8]]) -> pa.Array:
+    # pyarrow would take memoryviews as they are, and never let go of them.
+    ends = np.cumsum([0, *(each.size for each in pixels)], dtype=np.int64)
+    data = np.concatenate([np.empty(0, np.uint8), *(each.ravel() for each in pixels)])
+    return pa.LargeBinaryArray.from_buffers(PICTURES.value_type, len(pixels), [None, *map(pa.py_buffer, (ends, data))])
+
+
+def _advance(row: Row, step: Step) -> Row:
+    if row["status"] is not None:
+        return row
+    began = time.perf_counter()
+    try:
+        row = row | step(row)
+    except EmptyUnit as nothing:
+        row = row | {"status": "empty", "error_type": "empty", "error_message": str(nothing)}
+    except UnitError as error:
+        row = row | _failure(error.kind, str(error), retryable=error.retryable)
+    except Exception as error:  # noqa: BLE001 - whatever a unit does, its neighbours go on
+        row = row | _failure(type(error).__name__, str(error) or type(error).__name__, retryable=True)
+    return row | {"seconds": (row["seconds"] or 0.0) + time.perf_counter() - began}
+
+
+def _failure(kind: str, message: str, *, retryable: bool) -> Row:
+    return {"status": "failed", "error_type": kind, "error_message": message, "retryable": retryable}
+
+
+def _write_all(rows: list[Row], corpus: Corpus, fingerprint: str) -> dict[str, dict[str, int]]:
+    """Write one file per folder; returns rows per file for every unit."""
+    name = digest(fingerprint, *(f"{row['unit_id']}@{row['inputs']}" for row in rows))
+    written: dict[str, dict[str, int]] = {row["unit_id"]: {} for row in rows}
+    for folder in dict.fromkeys(table["folder"] for row in rows for table in row["tables"]):
+        tables = {row["unit_id"]: table for row in rows if (table := _unpack(row, folder)).num_rows}
+        path = f"{folder}/{name}.parquet"
+        if tables:
+            _write(corpus, pa.concat_tables(tables.values()), path)
+        for unit, table in tables.items():
+            written[unit][path] = table.num_rows
+    return written
+
+
+def _write(corpus: Corpus, table: pa.Table, path: str) -> None:
+    options = blob_options(table) if "jpeg" in table.column_names else {}
+    corpus.write_table(table, path, **options)
+
+
+def _outcome(row: Row, written: dict[str, int]) -> Row:
+    status = row["status"] or "ok"
+    return row | {
+        "status": status,
+        "outputs": list(written),
+        "rows_out": sum(written.values()),
+        "crops": sum(rows for path, rows in written.items() if path.startswith("crops/")) or None,
+        "node": platform.node(),
+    }
+
+
+def _pack(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _unpack(row: Row, folder: str) -> pa.Table:
+    (ipc,) = (table["ipc"] for table in row["tables"] if table["folder"] == folder)
+    return pa.ipc.open_stream(ipc).read_all()

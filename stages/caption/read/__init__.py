@@ -1,0 +1,1 @@
+"""Reading attributes: image features are compared with the phrases of a bank."""

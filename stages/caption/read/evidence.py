@@ -1,0 +1,170 @@
+"""Evidence beside CLIP: colours of the clothes' pixels, and things that the detector saw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.caption.bank.bank import Bank, Facet
+from stages.caption.bank.phrases import NONE
+from stages.caption.bank.problems import BankError
+from stages.caption.config import CaptionConfig
+
+Codes = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+CLIP, PIXELS, DETECTOR = range(3)
+SOURCES: Final = ("clip", "pixels", "detector")
+
+# Parts of the person whose cloth has its colour named (stages/embed/regions.py).
+_CLOTHED: Final = ("upper", "lower")
+
+# Values that a thing of the detector's stands for, the first one that a bank has being its own. COCO calls every bag
+# but backpacks and suitcases a handbag.
+_VALUES: Final = {
+    "backpack": ("backpack",),
+    "handbag": ("handbag", "shoulder bag"),
+    "suitcase": ("suitcase",),
+    "umbrella": ("umbrella",),
+    "cell phone": ("cell phone", "phone"),
+    "bicycle": ("bicycle",),
+    "motorcycle": ("motorcycle",),
+    "skateboard": ("skateboard",),
+    "dog": ("dog",),
+}
+
+# Share of a thing's box that must lie in the person's: nearly all of what is carried on the body, less of what is
+# ridden, led or held up.
+_OVERLAPS: Final = {"backpack": 0.5, "handbag": 0.5, "cell phone": 0.5}
+_LEAST_OVERLAP: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Evidence on N crops under a bank of F facets.
+
+    Args:
+        value: int64 [N, F], index of the value, -1 where there is no evidence.
+        weight: float32 [N, F], share of the pixels, or the detector's confidence.
+        margin: float32 [N, F], distance of that to the runner-up's.
+        agreeing: By facet and value, further values that the same evidence fits.
+    """
+
+    value: Codes
+    weight: Floats
+    margin: Floats
+    agreeing: dict[tuple[int, int], tuple[int, ...]]
+
+    def agrees(self, choice: Codes) -> npt.NDArray[np.int8]:
+        """Whether readings say the same: int8 [N, F], 1 or 0, and -1 where there is no evidence."""
+        same = self.value == choice
+        for (column, value), others in self.agreeing.items():
+            same[:, column] |= (self.value[:, column] == value) & np.isin(choice[:, column], others)
+        return np.where(self.value < 0, -1, same).astype(np.int8)
+
+
+def sources(bank: Bank) -> list[int]:
+    """For each facet of a bank which of ``SOURCES`` can say something on it; CLIP where none beside it can."""
+    return [PIXELS if _is_colour(facet) else DETECTOR if _labels(facet) else CLIP for facet in bank.facets]
+
+
+def check_evidence(bank: Bank, config: CaptionConfig) -> None:
+    """Raise BankError where the recipe asks evidence on an attribute that there is none on."""
+    able = [facet.name for facet, source in zip(bank.facets, sources(bank), strict=True) if source != CLIP]
+    for key in ("demand", "prefer"):
+        for name in getattr(config.evidence, key):
+            if name not in able:
+                raise BankError(
+                    f"caption.evidence.{key}: neither pixels nor detector tell {name!r} of bank {bank.name}; "
+                    f"accepted: {', '.join(able)}"
+                )
+
+
+def read_evidence(table: pa.Table | None, crop_ids: Sequence[str], bank: Bank, config: CaptionConfig) -> Evidence:
+    """Evidence in the terms of a bank.
+
+    Args:
+        table: ``schemas.tables.EVIDENCE``, in any order; crops that it lacks have no evidence. None for none at all.
+        crop_ids: The N crops.
+        bank: The bank.
+        config: What counts as evidence.
+    """
+    shape = (len(crop_ids), len(bank.facets))
+    floats = np.zeros((2, *shape), np.float32)
+    found = Evidence(np.full(shape, -1, np.int64), floats[0], floats[1], _agreeing(bank))
+    if table is None or not table.num_rows or not shape[0]:
+        return found
+    rows = pc.index_in(table["crop_id"], value_set=pa.array(crop_ids, pa.string()))
+    table = table.filter(pc.is_valid(rows))
+    positions = rows.drop_null().to_numpy()
+    _put_colours(found, table["colours"].combine_chunks(), positions, bank, config)
+    _put_objects(found, table["objects"].combine_chunks(), positions, bank, config)
+    return found
+
+
+def _put_colours(found: Evidence, lists: pa.ListArray, rows: Codes, bank: Bank, config: CaptionConfig) -> None:
+    at, colours = _flat(lists, rows)
+    share, margin = (colours.field(name).to_numpy(zero_copy_only=False) for name in ("share", "margin"))
+    for column, facet in enumerate(bank.facets):
+        if not _is_colour(facet):
+            continue
+        values = _codes(colours.field("name"), facet)
+        regions = pc.equal(colours.field("region"), facet.block.region).to_numpy(zero_copy_only=False)
+        taken = regions & (values >= 0) & (share >= config.evidence.colour_share)
+        found.value[at[taken], column] = values[taken]
+        found.weight[at[taken], column] = share[taken]
+        found.margin[at[taken], column] = margin[taken]
+
+
+def _put_objects(found: Evidence, lists: pa.ListArray, rows: Codes, bank: Bank, config: CaptionConfig) -> None:
+    at, things = _flat(lists, rows)
+    confidence, overlap = (things.field(name).to_numpy(zero_copy_only=False) for name in ("confidence", "overlap"))
+    labels = np.array(things.field("label").to_pylist(), dtype=object)
+    least = np.array([_OVERLAPS.get(label, _LEAST_OVERLAP) for label in labels], np.float32)
+    # By rising confidence: of two things that speak on one attribute the surer is put last, and stays.
+    order = np.argsort(confidence, kind="stable")
+    order = order[(confidence >= config.evidence.object_confidence)[order] & (overlap >= least)[order]]
+    for column, facet in enumerate(bank.facets):
+        for label, value in _labels(facet).items():
+            taken = order[labels[order] == label]
+            surer = taken[confidence[taken] >= found.weight[at[taken], column]]
+            found.value[at[surer], column] = value
+            found.weight[at[surer], column] = confidence[surer]
+            found.margin[at[surer], column] = confidence[surer]
+
+
+def _flat(lists: pa.ListArray, rows: Codes) -> tuple[Codes, pa.StructArray]:
+    """The items of all lists, and for each the row that it belongs to; null lists have none."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    return np.repeat(rows, lengths).astype(np.int64), lists.flatten()
+
+
+def _codes(names: pa.Array, facet: Facet) -> Codes:
+    found = pc.index_in(names, value_set=pa.array(list(facet.index), pa.string()))
+    return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
+
+
+def _is_colour(facet: Facet) -> bool:
+    return facet.factor == "colour" and facet.block.region in _CLOTHED
+
+
+def _labels(facet: Facet) -> dict[str, int]:
+    """The detector's labels that speak on an optional attribute, each with the value that it stands for."""
+    if NONE not in facet.index:
+        return {}
+    own = {label: [value for value in values if value in facet.index] for label, values in _VALUES.items()}
+    return {label: facet.index[values[0]] for label, values in own.items() if values}
+
+
+def _agreeing(bank: Bank) -> dict[tuple[int, int], tuple[int, ...]]:
+    further = {}
+    for column, facet in enumerate(bank.facets):
+        for label, value in _labels(facet).items():
+            others = tuple(facet.index[name] for name in _VALUES[label] if name in facet.index)
+            if len(others) > 1:
+                further[column, value] = others
+    return further

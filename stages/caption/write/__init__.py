@@ -1,0 +1,1 @@
+"""Writing sentences: from the values that are stated of a person to English captions."""

@@ -1,0 +1,136 @@
+"""From told values to the parts of sentences: person, and clusters of verbs and nouns by group."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from stages.caption.bank.bank import Bank, block_facets
+from stages.caption.bank.phrases import ADJECTIVE, NOUN, WORDS_OF_OTHERS, Attribute, Phrase
+from stages.caption.write.sentences import BE, Cluster, Person, Said, VerbForms, Writer
+from stages.caption.write.wording import Codes, ComposedTable, Hashes, Kept, VerbTable, WordTable
+
+Key = tuple[int, ...]
+
+
+class Lexicon:
+    """The wordings of a bank, ready to be picked from."""
+
+    def __init__(self, bank: Bank) -> None:
+        told = [block for block in bank.attributes if block.group not in WORDS_OF_OTHERS]
+        self._groups = [
+            _GroupLexicon(bank, [block for block in told if block.group == name])
+            for name in dict.fromkeys(block.group for block in told)
+        ]
+        self._people = _PersonLexicon(bank)
+        self.writer = Writer([block.group for block in {block.group: block for block in told}.values()])
+
+    def parts(self, told: Codes, hashes: Hashes) -> Iterator[tuple[Person, tuple[Said, ...], int]]:
+        """What each caption is made of: the person, what is told of each group, and which groups have something.
+
+        Args:
+            told: int64 [N, F], for each facet the index of the value to tell, -1 for none.
+            hashes: uint64 [N], one for each caption.
+        """
+        present = np.zeros(len(hashes), dtype=np.int64)
+        columns = []
+        for i, group in enumerate(self._groups):
+            said, anything = group.column(told, hashes)
+            columns.append(said)
+            present |= anything.astype(np.int64) << i
+        said_rows = zip(*columns, strict=True) if columns else iter([()] * len(hashes))
+        return zip(self._people.column(told, hashes), said_rows, present.tolist(), strict=True)
+
+
+class _Words:
+    """The words of one attribute."""
+
+    def __init__(self, bank: Bank, block: Attribute) -> None:
+        facets = [facet for part in (block, *bank.modifiers(block)) for facet in block_facets(part)]
+        self._columns = [bank.column[facet.name] for facet in facets]
+        self._table: WordTable | ComposedTable = (
+            ComposedTable(block, facets) if block.factors else WordTable(block.name, block.phrases, block.verb)
+        )
+        self.wording = self._table.wording
+
+    def codes(self, told: Codes, hashes: Hashes) -> Codes:
+        """A number for its words in each caption, 0 for none."""
+        return self._table.codes([told[:, column] for column in self._columns], hashes)
+
+
+class _GroupLexicon:
+    """The attributes of one group, in the order of the bank."""
+
+    def __init__(self, bank: Bank, blocks: Sequence[Attribute]) -> None:
+        self._words = [_Words(bank, block) for block in blocks]
+        self._verbs = {name: VerbTable(name, bank.verbs[name]) for name in _verbs(blocks)}
+        self._known = Kept[Key, Said]()
+
+    def column(self, told: Codes, hashes: Hashes) -> tuple[list[Said], Codes]:
+        """What is told of the group in each caption, and whether that is anything."""
+        codes = [words.codes(told, hashes) for words in self._words]
+        ways = [table.codes(hashes) for table in self._verbs.values()]
+        keys = zip(*(column.tolist() for column in (*codes, *ways)), strict=True)
+        said = [self._known.get(key) or self._known.keep(key, Said(self._clusters(key))) for key in keys]
+        return said, np.any(codes, axis=0)
+
+    def _clusters(self, key: Key) -> list[Cluster]:
+        ways = zip(self._verbs.items(), key[len(self._words) :], strict=True)
+        forms: dict[str | None, VerbForms] = {name: table.forms[way] for (name, table), way in ways}
+        clusters: list[Cluster] = []
+        for words, code in zip(self._words, key, strict=False):
+            if not code:
+                continue
+            text, name = words.wording(code)
+            verb = forms.get(name, BE)
+            if clusters and clusters[-1].verb == verb:
+                clusters[-1].nouns.append(text)
+            else:
+                clusters.append(Cluster(verb, [text]))
+        return clusters
+
+
+def _verbs(blocks: Iterable[Attribute]) -> list[str]:
+    """Names of the verbs that the attributes or single values of theirs are objects of."""
+    names = [name for block in blocks for name in (block.verb, *(phrase.verb for phrase in block.values)) if name]
+    return list(dict.fromkeys(names))
+
+
+class _PersonLexicon:
+    """Nouns and adjectives for the person."""
+
+    def __init__(self, bank: Bank) -> None:
+        nouns = [block for block in bank.attributes if block.group == NOUN]
+        self._nouns = [(_Words(bank, block), bank.column[block.name], block.phrases) for block in nouns]
+        self._adjectives = [_Words(bank, block) for block in bank.attributes if block.group == ADJECTIVE]
+        self._unknown = WordTable("person", [bank.person], None)
+        self._pronoun = _pronoun(bank.person)
+        self._known = Kept[Key, Person]()
+
+    def column(self, told: Codes, hashes: Hashes) -> list[Person]:
+        """The person of each caption."""
+        unknown = self._unknown.codes([np.zeros(len(hashes), dtype=np.int64)], hashes)
+        nouns = [column for words, at, _ in self._nouns for column in (words.codes(told, hashes), told[:, at])]
+        adjectives = [words.codes(told, hashes) for words in self._adjectives]
+        keys = zip(*(column.tolist() for column in (unknown, *nouns, *adjectives)), strict=True)
+        return [self._known.get(key) or self._known.keep(key, self._person(key)) for key in keys]
+
+    def _person(self, key: Key) -> Person:
+        unknown, *rest = key
+        noun, pronoun = self._unknown.wording(unknown).text, self._pronoun
+        for words, _, phrases in self._nouns:
+            code, value, *rest = rest
+            if code:
+                noun, pronoun = words.wording(code).text, _pronoun(phrases[value])
+        said = [words.wording(code).text for words, code in zip(self._adjectives, rest, strict=True) if code]
+        return Person(noun, " ".join(word for word in said if word), pronoun)
+
+
+def _pronoun(phrase: Phrase) -> str:
+    return phrase.pronoun or "they"
+
+
+@lru_cache(maxsize=16)
+def lexicon(bank: Bank) -> Lexicon:
+    """The lexicon of a bank, made once."""
+    return Lexicon(bank)

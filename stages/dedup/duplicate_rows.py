@@ -1,0 +1,117 @@
+"""Rows of the duplicates and statics tables."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import schemas.tables
+from stages.dedup.alike import Best, Looks, Rule
+from stages.dedup.config import DedupConfig
+from stages.dedup.leaders import follow_leaders
+from stages.dedup.ranking import QUALITY_COLUMNS, best_first
+from stages.dedup.static import find_statics
+
+CROP_COLUMNS: Final = ("crop_id", "video_id", "phash", *QUALITY_COLUMNS)
+"""Columns of crops that a comparison needs; the bytes are not among them."""
+
+VIDEO_COLUMNS: Final = (*CROP_COLUMNS, "frame_index", "pts_s", "x1", "y1", "x2", "y2")
+"""Columns that a video's crops need on top, to find who never moves."""
+
+
+def dedup_video(
+    crops: pa.Table, features: Mapping[str, int], vectors: npt.NDArray[np.floating], unit_id: str, config: DedupConfig
+) -> tuple[pa.Table, pa.Table]:
+    """Find the static persons and the duplicates of one video.
+
+    Args:
+        crops: Its crops, at least ``VIDEO_COLUMNS``.
+        features: Row of ``vectors`` by crop_id; crops that are missing have no features.
+        vectors: float16 or float32 [M, D], rows of unit L2 norm.
+        unit_id: Unit that the rows will belong to.
+        config: Thresholds.
+
+    Returns:
+        ``statics`` and ``duplicates``, by crop_id.
+    """
+    hashes = _hashes(crops)
+    rule = Rule(config.max_hash_distance, config.min_cosine, config.cosine_hash_distance)
+    looks = Looks(hashes, _aligned(crops, features, vectors))
+    order = best_first(crops)
+    best = follow_leaders(order, looks, rule, exact_below=config.exact_below, probes=config.probes)
+    how = np.where(best.by_cosine, "cosine", "phash")
+    return _statics(crops, hashes, unit_id, config), _duplicates(crops, best, how, unit_id)
+
+
+def dedup_across(
+    crops: pa.Table, features: Mapping[str, int], vectors: npt.NDArray[np.floating], unit_id: str, config: DedupConfig
+) -> pa.Table:
+    """Find duplicates between videos.
+
+    Args:
+        crops: Crops of all videos that no other crop of their video stands for, at least ``CROP_COLUMNS``.
+        features: As ``dedup_video`` takes it.
+        vectors: As ``dedup_video`` takes it.
+        unit_id: Unit that the rows will belong to.
+        config: Thresholds.
+
+    Returns:
+        ``duplicates``, by crop_id; no crop that stands for another has a row.
+    """
+    _, videos = np.unique(np.asarray(crops["video_id"].to_pylist(), dtype="U"), return_inverse=True)
+    looks = Looks(_hashes(crops), _aligned(crops, features, vectors), videos.astype(np.int64))
+    rule = Rule(None, config.min_cosine_across, config.cosine_hash_distance)
+    best = follow_leaders(best_first(crops), looks, rule, exact_below=config.exact_below, probes=config.probes)
+    return _duplicates(crops, best, np.full(len(best.row), "across"), unit_id)
+
+
+def _hashes(crops: pa.Table) -> npt.NDArray[np.uint64]:
+    return np.asarray(crops["phash"].to_numpy(), np.uint64)
+
+
+def _aligned(
+    crops: pa.Table, features: Mapping[str, int], vectors: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating] | None:
+    """Features in the order of the crops; zeros where a crop has none, which are like nothing."""
+    if not len(vectors):
+        return None
+    rows = np.array([features.get(crop, -1) for crop in crops["crop_id"].to_pylist()], np.int64)
+    aligned = vectors[rows]
+    aligned[rows < 0] = 0
+    return aligned
+
+
+def _duplicates(crops: pa.Table, best: Best, how: npt.NDArray[np.str_], unit_id: str) -> pa.Table:
+    rows = np.flatnonzero(best.row >= 0)
+    columns = {
+        "crop_id": crops["crop_id"].take(pa.array(rows)),
+        "video_id": crops["video_id"].take(pa.array(rows)),
+        "unit_id": pa.repeat(unit_id, len(rows)),
+        "duplicate_of": crops["crop_id"].take(pa.array(best.row[rows])),
+        "how": pa.array(how[rows].tolist(), pa.string()),
+        "similarity": pa.array(best.similarity[rows], pa.float32()),
+    }
+    return pa.table(columns, schema=schemas.tables.DUPLICATES).sort_by("crop_id")
+
+
+def _statics(crops: pa.Table, hashes: npt.NDArray[np.uint64], unit_id: str, config: DedupConfig) -> pa.Table:
+    if not config.static.enabled:
+        return schemas.tables.STATICS.empty_table()
+    boxes = np.stack([crops[name].to_numpy() for name in ("x1", "y1", "x2", "y2")], axis=1)
+    found = find_statics(boxes, crops["frame_index"].to_numpy(), crops["pts_s"].to_numpy(), hashes, config.static)
+    ids, videos = crops["crop_id"].to_pylist(), crops["video_id"].to_pylist()
+    rows = [
+        {
+            "crop_id": ids[row],
+            "video_id": videos[row],
+            "unit_id": unit_id,
+            "static_id": f"{videos[row]}/s{number}",
+            "span_s": one.span_s,
+            "seen_share": one.seen_share,
+        }
+        for number, one in enumerate(found)
+        for row in one.rows
+    ]
+    return pa.Table.from_pylist(rows, schema=schemas.tables.STATICS).sort_by("crop_id")

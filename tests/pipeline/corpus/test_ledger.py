@@ -1,0 +1,116 @@
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.ledger import Ledger, LedgerWriter
+from pipeline.run.plan import make_plan
+
+ROW: dict[str, Any] = {
+    "scope": "", "unit_id": "v/0", "fingerprint": "f1", "inputs": "i1", "status": "ok", "attempts": 1,
+    "error_type": None, "error_message": None, "outputs": ["detections/x.parquet", "crops/x.parquet"],
+    "rows_out": 3, "seconds": 1.0, "node": "here", "run_id": "r",
+}  # fmt: skip
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(Corpus(str(tmp_path)), "detect")
+
+
+def test_the_newest_row_of_a_unit_counts(ledger: Ledger) -> None:
+    ledger.append([ROW])
+    ledger.append([ROW | {"status": "failed", "outputs": []}])
+    (row,) = ledger.latest().to_pylist()
+    assert row["status"] == "failed"
+    assert ledger.history().num_rows == 2
+    assert ledger.live().num_rows == 0
+
+
+def test_live_names_every_file_of_finished_units_only(ledger: Ledger) -> None:
+    ledger.append([ROW, ROW | {"unit_id": "v/1", "status": "quarantined"}, ROW | {"unit_id": "v/2", "status": "empty"}])
+    live = {(row["unit_id"], row["path"]) for row in ledger.live().to_pylist()}
+    assert live == {(unit, path) for unit in ("v/0", "v/2") for path in ROW["outputs"]}
+
+
+def test_compaction_keeps_every_row_and_leaves_one_file(ledger: Ledger) -> None:
+    for index in range(5):
+        ledger.append([ROW | {"unit_id": f"v/{index}"}])
+    before = ledger.latest().sort_by("unit_id")
+    ledger.compact()
+    assert len(ledger.paths()) == 1
+    assert ledger.latest().sort_by("unit_id").equals(before)
+
+
+def test_a_compaction_that_was_killed_between_write_and_delete_does_no_harm(ledger: Ledger) -> None:
+    ledger.append([ROW])
+    ledger.append([ROW | {"unit_id": "v/1"}])
+    old = {path: ledger.corpus.read(path) for path in ledger.paths()}
+    ledger.compact()
+    for path, content in old.items():
+        ledger.corpus.put(path, content)
+    assert ledger.latest().num_rows == 2
+    ledger.compact()
+    assert ledger.history().num_rows == 2
+
+
+def test_gathered_outcomes_are_committed_when_the_run_breaks_off(ledger: Ledger) -> None:
+    def broken_off() -> None:
+        with LedgerWriter(ledger) as writer:
+            writer.add([ROW])
+            assert ledger.paths() == []
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert ledger.latest()["unit_id"].to_pylist() == ["v/0"]
+
+
+def test_many_flushes_do_not_leave_many_files(ledger: Ledger) -> None:
+    with LedgerWriter(ledger) as writer:
+        for index in range(200):
+            writer.add([ROW | {"unit_id": f"v/{index}"}])
+            writer.flush()
+    assert len(ledger.paths()) < 70
+    assert ledger.latest().num_rows == 200
+
+
+def test_the_time_of_commit_is_set_by_the_ledger(ledger: Ledger) -> None:
+    before = dt.datetime.now(dt.UTC)
+    ledger.append([ROW])
+    assert before <= ledger.latest()["finished_at"][0].as_py() <= dt.datetime.now(dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, "done"),
+        ({"status": "empty"}, "done"),
+        ({"fingerprint": "f0"}, "recipe changed"),
+        ({"fingerprint": "f0", "status": "quarantined"}, "recipe changed"),
+        ({"inputs": "i0"}, "input changed"),
+        ({"status": "failed"}, "failed"),
+        ({"status": "quarantined"}, "quarantined"),
+        ({"status": "retired"}, "new"),
+        ({"unit_id": "v/9"}, "new"),
+        ({"scope": "other"}, "new"),
+    ],
+)
+def test_a_plan_gives_the_reason_for_each_unit(ledger: Ledger, row: dict[str, Any], reason: str) -> None:
+    ledger.append([ROW | row])
+    wanted = pa.table({"unit_id": ["v/0"], "inputs": ["i1"]})
+    plan = make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=True)
+    assert plan.reasons.to_pylist() == [reason]
+    assert plan.todo().num_rows == (0 if reason in ("done", "quarantined") else 1)
+    assert plan.todo(retry=True).num_rows == (0 if reason == "done" else 1)
+
+
+def test_units_that_are_not_wanted_any_more_are_retired_in_their_scope_only(ledger: Ledger) -> None:
+    ledger.append([ROW, ROW | {"unit_id": "v/1"}, ROW | {"unit_id": "v/2", "scope": "other"}])
+    wanted = pa.table({"unit_id": ["v/0"], "inputs": ["i1"]})
+    plan = make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=True)
+    assert plan.retired["unit_id"].to_pylist() == ["v/1"]
+    assert make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=False).retired.num_rows == 0

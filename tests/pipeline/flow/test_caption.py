@@ -1,0 +1,127 @@
+"""What makes captions stale, and what they are made from, without a cluster."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import schemas.tables as tables
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.ledger import Ledger
+from pipeline.errors import UserError
+from pipeline.flow import caption
+from pipeline.recipe import Recipe
+from stages.caption.bank.bank import load_bank
+from stages.caption.read.conquer import pack_bank, unpack_bank
+from tests.corpora import ledger_row
+from tests.runs import tiny_clip
+
+DIM = 16
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_clip(tmp_path_factory.mktemp("models") / "clip")
+
+
+def recipe_of(corpus: Corpus, clip: Path, **block: Any) -> Recipe:
+    given = {"embed": {"model": str(clip), "pretrained": None}, "caption": {"variant": "test"} | block}
+    return Recipe.model_validate({"corpus": corpus.root, **given})
+
+
+def add_file(corpus: Corpus, name: str, recipe: Recipe, *, beside: bool = True) -> None:
+    """A finished unit of embed: one file of embeddings, one of evidence."""
+    slug, rng = recipe.embed.slug, np.random.default_rng(len(name))
+    crops = [f"{name}{i}" for i in range(5)]
+    shared = {"crop_id": crops, "video_id": ["v"] * 5, "unit_id": [f"{slug}/{name}"] * 5}
+    features = rng.standard_normal((5, DIM)).astype(np.float16)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), DIM)
+    found = pa.table(shared | {"region": ["whole"] * 5, "embedding": vectors}, schema=tables.embeddings(DIM))
+    colours = [[{"region": "upper", "name": "red", "share": 0.9, "margin": 0.8}]] * 5
+    said = pa.table(shared | {"colours": colours, "objects": [[]] * 5}, schema=tables.EVIDENCE)
+    paths = [f"embeddings/{slug}/{name}.parquet", f"evidence/{slug}/{name}.parquet"][: 2 if beside else 1]
+    for path, table in zip(paths, (found, said), strict=False):
+        corpus.write_table(table, path)
+    Ledger(corpus, "embed").append([ledger_row(f"{slug}/{name}", paths, scope=slug)])
+
+
+def wanted(corpus: Corpus, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    return {row["path"].rpartition("/")[2]: row for row in caption.STAGE.wanted(corpus, recipe).to_pylist()}
+
+
+def test_each_file_of_embeddings_finds_the_evidence_of_its_unit(tmp_path: Path, clip: Path) -> None:
+    corpus = Corpus(str(tmp_path))
+    recipe = recipe_of(corpus, clip)
+    add_file(corpus, "a", recipe)
+    add_file(corpus, "b", recipe, beside=False)
+    units = wanted(corpus, recipe)
+    assert units["a.parquet"]["evidence"] == f"evidence/{recipe.embed.slug}/a.parquet"
+    assert units["b.parquet"]["evidence"] is None
+
+
+def test_captions_with_the_corpuss_prior_are_stale_when_the_corpus_grows(tmp_path: Path, clip: Path) -> None:
+    corpus = Corpus(str(tmp_path))
+    plain, prior = recipe_of(corpus, clip), recipe_of(corpus, clip, prior="corpus")
+    add_file(corpus, "a", plain)
+    before = {recipe.caption.prior: wanted(corpus, recipe)["a.parquet"]["inputs"] for recipe in (plain, prior)}
+    assert wanted(corpus, prior)["a.parquet"]["inputs"] == before["corpus"]
+    add_file(corpus, "b", plain)
+    assert wanted(corpus, plain)["a.parquet"]["inputs"] == before["none"]
+    assert wanted(corpus, prior)["a.parquet"]["inputs"] != before["corpus"]
+
+
+def test_the_prior_is_the_mean_of_the_live_embeddings(tmp_path: Path, clip: Path) -> None:
+    corpus = Corpus(str(tmp_path))
+    recipe = recipe_of(corpus, clip, prior="corpus")
+    for name in ("a", "bb"):
+        add_file(corpus, name, recipe)
+    stray = pq.read_table(tmp_path / "embeddings" / recipe.embed.slug / "a.parquet")
+    corpus.write_table(stray, f"embeddings/{recipe.embed.slug}/stray.parquet")
+    means = caption._means(corpus, recipe)
+    rows = np.concatenate([np.random.default_rng(n).standard_normal((5, DIM)).astype(np.float16) for n in (1, 2)])
+    unit = rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
+    assert means["whole"] / 2**24 == pytest.approx(unit.mean(axis=0), abs=1e-6)
+    assert caption._means(corpus, recipe_of(corpus, clip)) == {}
+
+
+def test_the_text_bank_is_encoded_once_per_model_and_kept_in_the_corpus(tmp_path: Path, clip: Path) -> None:
+    corpus, bank = Corpus(str(tmp_path)), load_bank("unipt14")
+    recipe = recipe_of(corpus, clip)
+    first = caption._encode(corpus, recipe)
+    [kept] = (tmp_path / "texts" / recipe.embed.slug).iterdir()
+    assert (unpack_bank(kept.read_bytes(), bank).matrices["age"] == first.matrices["age"]).all()
+    # What is kept is what is read: a mark that no model would give comes back.
+    kept.write_bytes(pack_bank(type(first)(bank, first.matrices, 7.5)))
+    assert caption._encode(corpus, recipe).logit_scale == 7.5
+    other = bank.model_dump(mode="json")
+    other["version"] = 99
+    (tmp_path / "bank.yaml").write_text(json.dumps(other))
+    assert caption._encode(corpus, recipe_of(corpus, clip, bank=str(tmp_path / "bank.yaml"))).logit_scale != 7.5
+
+
+def test_what_a_calibration_file_says_decides_and_not_its_name(tmp_path: Path, clip: Path) -> None:
+    corpus = Corpus(str(tmp_path / "corpus"))
+    prints = []
+    for name, temperature in (("one", 2.0), ("other", 2.0), ("other", 3.0)):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(f"{{model: m, bank: unipt14, crops: 9, temperatures: {{age: {temperature}}}}}")
+        prints.append(caption.STAGE.fingerprint(recipe_of(corpus, clip, calibration=str(path))))
+    prints.append(caption.STAGE.fingerprint(recipe_of(corpus, clip, calibration={"age": 2.0})))
+    assert prints[0] == prints[1] == prints[3] != prints[2]
+
+
+def test_temperatures_of_another_model_are_refused(tmp_path: Path, clip: Path) -> None:
+    corpus, path = Corpus(str(tmp_path / "corpus")), tmp_path / "calibration.yaml"
+    path.write_text("{model: ViT-B-16_openai, bank: unipt14, crops: 9, temperatures: {age: 2.0}}")
+    with pytest.raises(UserError) as caught:
+        caption.STAGE.check(recipe_of(corpus, clip, calibration=str(path)))
+    assert str(caught.value) == (
+        f"caption.calibration: {path} was fitted on model ViT-B-16_openai, and embed.model is tiny; "
+        "fit temperatures for it: python tools/calibrate.py RECIPE FILE"
+    )
+    path.write_text("{model: tiny, bank: unipt14, crops: 9, temperatures: {age: 2.0}}")
+    caption.STAGE.check(recipe_of(corpus, clip, calibration=str(path)))

@@ -1,0 +1,38 @@
+"""A stage of toy units, and a run of it: whatever its steps are."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+from rich.console import Console
+
+from pipeline.corpus.files import Corpus
+from pipeline.recipe import Recipe
+from pipeline.run.runner import Run, run_stage
+from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stream import Operator, stream
+
+NAMES = pa.schema([pa.field("name", pa.string())])
+BLOB = pa.schema([*NAMES, pa.field("blob", pa.large_binary())])
+"""What the first operator leaves to the second."""
+
+
+def toy_stage(names: Sequence[str], operators: list[Operator]) -> Stage:
+    """A stage with a unit ``u/<name>`` for each name; its operators begin with the fields of ``NAMES``."""
+
+    def execute(job: Job) -> Iterator[pa.Table]:
+        return stream(job, operators, units_per_file=3)
+
+    return Stage(
+        name="test",
+        unit="thing",
+        version=1,
+        identity=lambda _: {},
+        wanted=lambda _corpus, _recipe: units([{"unit_id": f"u/{n}", "inputs": "", "name": n} for n in names], NAMES),
+        execute=execute,
+    )
+
+
+def run(corpus: Corpus, stage: Stage, *, max_attempts: int = 3, retry: bool = False) -> None:
+    """Run the stage to its end, as a run does."""
+    recipe = Recipe.model_validate({"corpus": corpus.uri, "run": {"max_attempts": max_attempts}})
+    run_stage(Run(corpus=corpus, recipe=recipe, run_id="r", console=Console(quiet=True), retry=retry), stage)

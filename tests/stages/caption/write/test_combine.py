@@ -1,0 +1,140 @@
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.captions import sample
+from stages.caption.bank.bank import Bank
+from stages.caption.config import CaptionConfig
+from stages.caption.read.conquer import read_attributes
+from stages.caption.write.combine import Sentences, write_captions, write_sentences
+from stages.caption.write.wording import SLOTS, crop_hashes, spread
+from tests.stages.caption.captioning import look, persons, random_told, street, unipt, unipt_features
+
+IDS = [f"{i:016x}" for i in range(400)]
+ROOT = Path(__file__).parents[4]
+TOLD = random_told(len(IDS), known=0.8)
+
+
+def _write(config: CaptionConfig, rows: list[int] | None = None) -> Sentences:
+    rows = list(range(len(IDS))) if rows is None else rows
+    return write_sentences(TOLD[rows], [IDS[i] for i in rows], unipt(), config)
+
+
+@pytest.mark.parametrize("per_crop", [1, 3])
+def test_order_and_batch_do_not_matter(per_crop: int) -> None:
+    config = CaptionConfig(captions_per_crop=per_crop, seed=11)
+    expected = dict(zip(IDS, _write(config).rows(), strict=True))
+    order = random.Random(0).sample(range(len(IDS)), len(IDS))
+    shuffled = dict(zip([IDS[i] for i in order], _write(config, order).rows(), strict=True))
+    batches = [
+        row for start in range(0, 400, 7) for row in _write(config, list(range(start, min(start + 7, 400)))).rows()
+    ]
+    assert shuffled == expected
+    assert batches == list(expected.values())
+
+
+def test_another_process_writes_the_same() -> None:
+    script = (
+        "from tests.stages.caption.write.test_combine import _write, CaptionConfig; import hashlib;"
+        "print(hashlib.sha256('|'.join(_write(CaptionConfig(seed=5)).texts).encode()).hexdigest())"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={"PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, text=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(runs) == 1
+    assert len(runs.pop().strip()) == 64
+
+
+def test_the_seed_and_the_crop_decide() -> None:
+    texts = _write(CaptionConfig(seed=1)).texts
+    assert texts == _write(CaptionConfig(seed=1)).texts
+    assert sum(a == b for a, b in zip(texts, _write(CaptionConfig(seed=2)).texts, strict=True)) < 40
+    alike = write_sentences(np.repeat(TOLD[:1], 400, axis=0), IDS, unipt(), CaptionConfig()).texts
+    assert len(set(alike)) > 300
+
+
+def test_captions_of_a_crop_take_styles_in_turn_and_differ() -> None:
+    sentences = _write(CaptionConfig(captions_per_crop=4))
+    for row in sentences.rows():
+        assert len(row) == 4
+        assert len({item["style"] for item in row[:3]}) == 3
+        assert row[3]["style"] == row[0]["style"]
+        assert all(item["template"].startswith(item["style"]) for item in row)
+    assert sum(len({item["text"] for item in row}) == 4 for row in sentences.rows()) > 380
+
+
+def test_one_style_alone_and_few_templates() -> None:
+    sentences = _write(CaptionConfig(styles=("long",), templates=5))
+    assert len({template.id for template in sentences.templates}) == 5
+    assert {template.style for template in sentences.templates} == {"long"}
+
+
+def test_styles_are_used_evenly() -> None:
+    styles = [template.style for template in _write(CaptionConfig()).templates]
+    assert all(90 < styles.count(style) < 180 for style in ("short", "plain", "long"))
+
+
+def test_nothing_told_still_makes_a_caption() -> None:
+    nothing = np.full((5, len(unipt().facets)), -1)
+    for text in write_sentences(nothing, IDS[:5], unipt(), CaptionConfig(captions_per_crop=3)).texts:
+        assert text.removesuffix(".").split()[-1] in ("person", "pedestrian")
+
+
+def test_from_features_to_captions() -> None:
+    people = persons(20, seed=3)
+    crops = np.stack([look(person) for person in people])
+    config = CaptionConfig(faithful=True, captions_per_crop=2)
+    rows = write_captions(read_attributes({"whole": crops}, unipt_features(), config), IDS[:20], unipt(), config)
+    nouns = {"man": "man male guy gentleman", "woman": "woman female lady", "child": "child kid"}
+    for person, row in zip(people, rows, strict=True):
+        assert set(row[0]) == {"text", "template", "style"}
+        assert all(
+            set(nouns[person["gender"]].split())
+            & set(item["text"].strip(".").replace(".", " ").replace(",", " ").split())
+            for item in row
+        )
+
+
+def test_no_crops() -> None:
+    assert write_sentences(TOLD[:0], [], unipt(), CaptionConfig()).rows() == []
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1, 1], [3, 1], [1000, 1, 1], [1.0] * SLOTS])
+def test_every_wording_has_its_share_and_at_least_a_slot(weights: list[float]) -> None:
+    counts = np.bincount(spread(weights), minlength=len(weights))
+    assert counts.sum() == SLOTS
+    assert counts.min() >= 1
+    assert np.allclose(counts / SLOTS, np.array(weights) / sum(weights), atol=0.02)
+
+
+def test_too_many_wordings_are_refused() -> None:
+    with pytest.raises(ValueError, match="at most 256"):
+        spread([1.0] * (SLOTS + 1))
+
+
+def test_hashes_are_spread_out_and_fixed() -> None:
+    hashes = crop_hashes(IDS, 0, 4)
+    assert len(np.unique(hashes)) == hashes.size
+    assert (crop_hashes(IDS[::-1], 0, 2)[::-1] == hashes[:, :2]).all()
+    assert crop_hashes(["00c0ffee00c0ffee"], 7, 2).tolist() == [[11085216501809025480, 991771221116903840]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bank", [unipt(), street()], ids=["unipt14", "street"])
+def test_speed(bank: Bank) -> None:
+    """Seconds of processor time; half of what a quiet core does."""
+    config, ids = CaptionConfig(bank=bank.name), [f"{i:016x}" for i in range(20_000)]
+    for seed in (1, 2):
+        told = sample.random_told(bank, len(ids), known=0.9, seed=seed, optional=0.1)
+        start = time.process_time()
+        write_sentences(told, ids, bank, config)
+        rate = len(told) / (time.process_time() - start)
+    assert rate > 10_000

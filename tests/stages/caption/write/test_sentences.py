@@ -1,0 +1,70 @@
+import pytest
+
+from stages.caption.write.grammar import parse_template
+from stages.caption.write.sentences import BE, Cluster, Person, VerbForms, render
+
+WEAR = VerbForms("wear", "wears", "wearing", True)
+DRESS = VerbForms("are dressed in", "is dressed in", "dressed in", False)
+HAVE = VerbForms("have", "has", "with", False)
+CARRY = VerbForms("carry", "carries", "carrying", True)
+HOLD = VerbForms("hold", "holds", "holding", True)
+
+MAN, CHILD = Person("man", "young", "he"), Person("child", "", "they")
+
+WALKING = {"activity": [Cluster(BE, ["walking"])]}
+COAT = {"clothes": [Cluster(WEAR, ["an orange coat", "black pants"])]}
+DRESSED = {"clothes": [Cluster(DRESS, ["an orange coat"])]}
+HAIR = {"looks": [Cluster(HAVE, ["short hair"])]}
+HAT = {"accessories": [Cluster(WEAR, ["a hat"])]}
+BAG = {"things": [Cluster(CARRY, ["a bag"])]}
+ALL = WALKING | COAT | HAIR | HAT | BAG
+
+TWO = "{a} {now activity}, {ing clothes}. {he} {verb looks accessories things}"
+LEAD = "{ing clothes}, {a} {with looks accessories} {now activity}, {ing things}"
+THIS = (
+    "This is {a} {with looks}. {he} also {now accessories things}. "
+    "{his} outfit consists of {np clothes}. {the} {now activity}"
+)
+ONE = "{the} {with looks} {now activity} {with clothes}, {ing accessories things}"
+WHO = "This is {a} {who activity clothes looks}. {he} {now accessories things}"
+
+
+COAT_SAID = "an orange coat and black pants"
+
+
+@pytest.mark.parametrize(
+    ("template", "person", "told", "due"),
+    [
+        (TWO, MAN, ALL, "A young man is walking, wearing {coat}. He has short hair, wears a hat, and carries a bag."),
+        (TWO, CHILD, ALL, "A child is walking, wearing {coat}. They have short hair, wear a hat, and carry a bag."),
+        (TWO, MAN, WALKING, "A young man is walking."),
+        (TWO, MAN, COAT | BAG, "A young man wears {coat}. He carries a bag."),
+        (TWO, CHILD, DRESSED, "A child is dressed in an orange coat."),
+        (TWO, MAN, HAIR, "This is a young man. He has short hair."),
+        (TWO, CHILD, {}, "This is a child."),
+        (LEAD, MAN, ALL, "Wearing {coat}, a young man with short hair and a hat is walking, carrying a bag."),
+        (LEAD, MAN, COAT, "A young man wears {coat}."),
+        (LEAD, MAN, COAT | HAIR, "Wearing {coat}, a young man has short hair."),
+        (LEAD, MAN, HAIR | BAG, "A young man with short hair carries a bag."),
+        (THIS, CHILD, HAIR | BAG, "This is a child with short hair. They also are carrying a bag."),
+        (THIS, CHILD, COAT | WALKING, "This is a child. Their outfit consists of {coat}. The child is walking."),
+        (THIS, MAN, COAT, "This is a young man. His outfit consists of {coat}."),
+        (THIS, MAN, {}, "This is a young man."),
+        (ONE, MAN, ALL, "The young man with short hair is walking in {coat}, wearing a hat and carrying a bag."),
+        (ONE, MAN, HAIR | HAT, "The young man with short hair wears a hat."),
+        (WHO, MAN, WALKING | DRESSED, "This is a young man who is walking and dressed in an orange coat."),
+        (WHO, CHILD, WALKING | COAT | HAIR, "This is a child who is walking, wears {coat}, and has short hair."),
+        (WHO, CHILD, HAT | BAG, "This is a child. They are wearing a hat and carrying a bag."),
+    ],
+)
+def test_sentences(template: str, person: Person, told: dict[str, list[Cluster]], due: str) -> None:
+    text = render(parse_template(template, "plain"), person, told)
+    assert text == due.replace("{coat}", COAT_SAID)
+
+
+def test_things_merge_under_one_verb_and_keep_their_lists_apart() -> None:
+    told = {**COAT, **HAT, "things": [Cluster(CARRY, ["a bag"]), Cluster(HOLD, ["a phone", "an umbrella"])]}
+    text = render(parse_template(TWO, "plain"), MAN, told | WALKING)
+    assert text.endswith("He wears a hat, carries a bag, and holds a phone and an umbrella.")
+    one = parse_template("{a} {with looks} {now activity}, {ing clothes accessories things}", "short")
+    assert "wearing an orange coat, black pants and a hat, carrying a bag" in render(one, MAN, told | WALKING)
