@@ -50,9 +50,8 @@ from stages.embed.config import EMBEDDED, EmbedConfig, Region
 from stages.embed.embed_crops import embed_crops
 from stages.embed.regions import cut_region
 from stages.heap import keep_freed_memory
-from stages.pictures import decode
+from stages.pictures import decode, squash
 from stages.pretrain.config import MlmConfig, PretrainConfig
-from stages.pretrain.data import fit
 from stages.pretrain.loop import schedule
 from stages.pretrain.loss import contrastive_loss
 from stages.pretrain.model import CONFIG_FILE, WEIGHTS_FILE, TwoTowers, export
@@ -268,7 +267,7 @@ def eight_bits(file: Path, work: Path, images: Sequence[npt.NDArray[np.uint8]]) 
     if not (folder / WEIGHTS_FILE).exists():
         openai_tower.write_model(openai_tower.read_tower(file), folder)
     inputs = TwoTowers(PretrainConfig(model=str(folder), mlm=MlmConfig(weight=0.0))).inputs()
-    pixels = inputs.pixels([fit(image, inputs.height, inputs.width) for image in images]).numpy()
+    pixels = inputs.pixels([squash(image, inputs.height, inputs.width) for image in images]).numpy()
     expected = clip_model(folder).encode_images(images)
     graphs = {"as ONNX Runtime multiplies": file.read_bytes(), "multiplied exactly": exact_products(file)}
     return {name: (_run(graph, pixels) * expected).sum(axis=1) for name, graph in graphs.items()}

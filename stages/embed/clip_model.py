@@ -12,6 +12,7 @@ from stages import architectures
 from stages.devices import pick_device, pick_dtype, set_threads
 from stages.embed.config import EMBEDDED, EmbedConfig
 from stages.embed.regions import Image
+from stages.pictures import squash
 from stages.prefetch import ahead
 from stages.resources import locate
 
@@ -105,12 +106,10 @@ class ClipModel:
             return np.asarray(features.float().cpu().numpy())
 
     def _sized(self, images: Sequence[Image]) -> npt.NDArray[np.uint8]:
-        import cv2
-
         height, width = self.image_size
         sized = np.empty((len(images), height, width, 3), np.uint8)
         for image, target in zip(images, sized, strict=True):
-            cv2.resize(image, (width, height), dst=target, interpolation=_interpolation(image, height))
+            squash(image, height, width, out=target)
         return sized
 
 
@@ -119,13 +118,6 @@ def batched(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
     source = iter(images)
     while batch := list(islice(source, size)):
         yield batch
-
-
-def _interpolation(image: Image, height: int) -> int:
-    import cv2
-
-    # Area averages when shrinking, which bicubic does not: without it stripes turn into noise.
-    return cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
 
 
 def _no_weights(config: EmbedConfig, error: Exception) -> str:

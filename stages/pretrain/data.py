@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from stages.pictures import decode
+from stages.pictures import decode, squash
 from stages.pretrain.config import AugmentConfig, PretrainConfig
 
 Image = npt.NDArray[np.uint8]
@@ -83,13 +82,6 @@ def shuffled(rows: Iterator[Row], size: int, seed: str) -> Iterator[Row]:
         yield drawn
     rng.shuffle(held)
     yield from held
-
-
-def fit(image: Image, height: int, width: int) -> Image:
-    """Squash a crop to the input's size: a centre crop would cut off head and feet."""
-    # Area averages when shrinking, which bicubic does not: without it stripes turn into noise.
-    interpolation = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
 
 
 def augment(image: Image, config: AugmentConfig, rng: random.Random) -> Image:
@@ -164,7 +156,7 @@ def _sample(row: Row, config: PretrainConfig, inputs: Inputs, epoch: int) -> tup
         return None
     rng = random.Random(f"{config.seed}/{epoch}/{row.crop_id}")  # noqa: S311 - not for secrets
     texts = choose(row.captions, config, rng)
-    return fit(augment(image, config.augment, rng), inputs.height, inputs.width), texts
+    return squash(augment(image, config.augment, rng), inputs.height, inputs.width), texts
 
 
 def _collate(

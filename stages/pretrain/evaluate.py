@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from stages.pictures import decode
-from stages.pretrain.data import Inputs, fit
+from stages.pictures import decode, squash
+from stages.pretrain.data import Inputs
 from stages.pretrain.model import TwoTowers
 
 RANKS = (1, 5, 10)
@@ -123,7 +123,7 @@ def _add(gallery: _Gallery, towers: TwoTowers, inputs: Inputs, batch: pa.RecordB
         for row in rows[start : start + size]:
             image = decode(row["jpeg"] or b"")
             if image is not None:
-                images.append(fit(image, inputs.height, inputs.width))
+                images.append(squash(image, inputs.height, inputs.width))
                 gallery.add(row)
         if images:
             pixels = inputs.pixels(images).to(device)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from stages.pictures import squash
 from stages.pretrain.config import AugmentConfig, PretrainConfig
-from stages.pretrain.data import Batch, Inputs, Row, augment, batches, choose, fit, rows_of, shuffled
+from stages.pretrain.data import Batch, Inputs, Row, augment, batches, choose, rows_of, shuffled
 from tests.stages.pretrain.pretrain_toys import config, row, stream_of
 
 
@@ -90,7 +91,7 @@ def test_shuffling_loses_no_row(size: int) -> None:
 def test_any_crop_fits(shape: tuple[int, int, int]) -> None:
     image = np.full(shape, 128, np.uint8)
     part = augment(image, AugmentConfig(crop_scale_min=0.2, colour_jitter=0.5), random.Random(1))
-    assert fit(part, 32, 16).shape == (32, 16, 3)
+    assert squash(part, 32, 16).shape == (32, 16, 3)
 
 
 def test_pixels_are_normalised() -> None:
