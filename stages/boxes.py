@@ -3,28 +3,30 @@
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Floats
+
 Boxes = npt.NDArray[np.float32]
-Values = npt.NDArray[np.float32]
+"""float32 [N, 4 or more]: x1, y1, x2, y2 in pixels, then the score and what else there is."""
 
 
-def area(boxes: Boxes) -> Values:
+def area(boxes: Boxes) -> Floats:
     """Area of each box: float32 [..., 4 or more] to [...]."""
-    areas: Values = (boxes[..., 2:4] - boxes[..., :2]).prod(-1)
+    areas: Floats = (boxes[..., 2:4] - boxes[..., :2]).prod(-1)
     return areas
 
 
-def common_area(one: Boxes, other: Boxes) -> Values:
+def common_area(one: Boxes, other: Boxes) -> Floats:
     """Area that boxes have in common, 0 where they are apart: float32 [..., 4 or more] each, as NumPy broadcasts."""
     low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:4], other[..., 2:4])
-    common: Values = (high - low).clip(0).prod(-1)
+    common: Floats = (high - low).clip(0).prod(-1)
     return common
 
 
-def iou(box: Boxes, others: Boxes) -> Values:
+def iou(box: Boxes, others: Boxes) -> Floats:
     """Intersection over union of a box with each of others, float32 [n]; 0 where neither has an area."""
     common = common_area(box, others)
     union = area(box) + area(others) - common
-    ratio: Values = common / np.maximum(union, np.finfo(np.float32).tiny)
+    ratio: Floats = common / np.maximum(union, np.finfo(np.float32).tiny)
     return ratio
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from stages.arrays import Codes
 from stages.caption.bank.bank import Bank
 from stages.caption.bank.phrases import NONE
-from stages.caption.read.readings import Codes, hide
+from stages.caption.read.readings import hide
 
 
 def random_told(bank: Bank, count: int, *, known: float, seed: int, optional: float | None = None) -> Codes:

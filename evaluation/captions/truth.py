@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from stages.arrays import Codes
 from stages.caption.bank.bank import Bank, block_facets, prompts_of
 from stages.caption.bank.phrases import NONE
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
 from stages.caption.read.readings import hide
 from stages.caption.write.combine import write_sentences
-from stages.caption.write.wording import Codes
 
 
 def describe(

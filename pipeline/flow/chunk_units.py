@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from pipeline.corpus.files import Corpus
 from pipeline.run.units import Row
+from stages.arrays import Image
 from stages.detect.chunks import Chunk
-from stages.detect.crops import Image
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 from stages.video.frames import excerpt

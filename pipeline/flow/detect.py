@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.corpus.files import Corpus
@@ -20,15 +19,14 @@ from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, busy_actors_for, stream
 from pipeline.run.units import PICTURES, RESULT, Row, Step, pictures, result
 from pipeline.run.weights import weights_digest
+from stages.arrays import Floats, Image
 from stages.detect.backends.choice import pick_backend
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
-from stages.detect.crops import Image
 from stages.detect.sampling import facts_to_read
 
 log = logging.getLogger("reidforge")
 
-Floats = npt.NDArray[np.float32]
 _Seen = tuple[list[Floats], list[Floats] | None, list[Floats | None]]  # per frame: boxes, keypoints, things
 
 DETECTIONS = "detections"

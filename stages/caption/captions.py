@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tables import CAPTION, CAPTIONS
+from stages.arrays import Doubles
 from stages.caption.bank.bank import Bank
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
 from stages.caption.read.conquer import BankFeatures, read_attributes
 from stages.caption.read.evidence import read_evidence
-from stages.caption.read.exact import Doubles
 from stages.caption.read.readings import Readings
 from stages.caption.write.combine import Sentences, write_sentences
 from stages.errors import UnitError

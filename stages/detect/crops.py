@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Image
 from stages.detect.config import CropConfig
 from stages.detect.phash import perceptual_hash
 
-Image = npt.NDArray[np.uint8]
 Window = tuple[int, int, int, int]
 
 

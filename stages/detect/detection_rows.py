@@ -4,19 +4,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 import schemas.tables
+from stages.arrays import Image, Keypoints
 from stages.boxes import Boxes
 from stages.detect.config import DetectConfig
-from stages.detect.crops import Image, crop_id, crop_window, cut_crop
+from stages.detect.crops import crop_id, crop_window, cut_crop
 from stages.detect.faces import blur_heads, find_heads
 from stages.detect.objects import objects_near
 from stages.detect.quality import measure_frame
 from stages.detect.rules import failed_rules
 
-Keypoints = npt.NDArray[np.float32]
 Row = dict[str, Any]
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from stages.arrays import Image
 from stages.boxes import Boxes
 from stages.detect.backends.choice import load_backend
 from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
-from stages.detect.crops import Image
 from stages.detect.suppress import PERSON, ordered, suppress
 from stages.detect.weights import find_weights
 from stages.devices import pick_device, set_threads

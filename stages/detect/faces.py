@@ -11,12 +11,10 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Image, Keypoints, Mask
 from stages.boxes import Boxes
-from stages.detect.crops import Image, Window
+from stages.detect.crops import Window
 from stages.detect.rules import HEAD
-
-Keypoints = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 _SHOULDERS = slice(5, 7)
 

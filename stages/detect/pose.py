@@ -8,14 +8,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Image, Keypoints
 from stages.boxes import Boxes, by_falling_score, iou
 from stages.detect.config import DetectConfig
-from stages.detect.crops import Image, crop_window
+from stages.detect.crops import crop_window
 from stages.detect.rules import failed_rules
 from stages.detect.weights import find_weights
 from stages.devices import pick_detector_dtype, pick_device, set_threads
-
-Keypoints = npt.NDArray[np.float32]
 
 POINTS: Final = 17
 

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Floats, Image
 from stages.boxes import Boxes, common_area
-from stages.detect.crops import Image, crop_pixels
-
-Values = npt.NDArray[np.float32]
+from stages.detect.crops import crop_pixels
 
 # Pixel measures depend on scale, so they are read at one size for all: that of Market-1501 and its like.
 WIDTH, HEIGHT = 64, 128
@@ -46,7 +45,7 @@ class FrameQuality:
     """
 
     truncation: npt.NDArray[np.int64]
-    overlap: Values
+    overlap: Floats
     pixels: list[PixelQuality | None]
 
     def row(self, n: int) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def truncation(boxes: Boxes, width: int, height: int) -> npt.NDArray[np.int64]:
     return counts
 
 
-def overlap(boxes: Boxes) -> Values:
+def overlap(boxes: Boxes) -> Floats:
     """Greatest share of each box that one other box of the frame covers.
 
     Args:
@@ -136,5 +135,5 @@ def overlap(boxes: Boxes) -> Values:
     shared = common_area(boxes[:, None], boxes)
     areas = np.diagonal(shared).copy()
     np.fill_diagonal(shared, 0)
-    covered: Values = np.divide(shared.max(1), areas, out=np.zeros(len(boxes), np.float32), where=areas > 0)
+    covered: Floats = np.divide(shared.max(1), areas, out=np.zeros(len(boxes), np.float32), where=areas > 0)
     return covered

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Keypoints
 from stages.boxes import Boxes
 from stages.detect.config import RulesConfig
 from stages.detect.quality import FrameQuality
 
-Keypoints = npt.NDArray[np.float32]
 Fails = npt.NDArray[np.bool_]
 
 RULES = (

@@ -6,11 +6,12 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Image
 from stages.detect.chunks import with_lead_in
 from stages.detect.config import SamplingConfig
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
-from stages.video.frames import Image, excerpt, read_frames
+from stages.video.frames import excerpt, read_frames
 from stages.video.limits import VideoLimits
 
 Frame = tuple[int, float, Image]

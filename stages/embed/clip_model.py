@@ -9,14 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from stages import architectures
+from stages.arrays import Features, Image
 from stages.devices import pick_device, pick_dtype, set_threads
 from stages.embed.config import EMBEDDED, EmbedConfig
-from stages.embed.regions import Image
 from stages.pictures import squash
 from stages.prefetch import ahead
 from stages.resources import locate
-
-Features = npt.NDArray[np.float32]
 
 
 class ClipModel:

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import schemas.tables
+from stages.arrays import Image, Keypoints
 from stages.embed.config import Region
 from stages.embed.garment_colours import NAMES, ColourNames, name_colours
-from stages.embed.regions import CLOTH, Image, Keypoints, cut_cloth, cut_region
+from stages.embed.regions import CLOTH, cut_cloth, cut_region
 from stages.pictures import decode
 
 # Crops that are taken out of their table at once, so that a file of many thousand is never decoded into memory.

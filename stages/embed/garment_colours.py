@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Floats
+
 Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
 
 NAMES: Final = (
     "black",

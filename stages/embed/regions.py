@@ -4,13 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
+from stages.arrays import Image, Keypoints
 from stages.embed.config import Region
-
-Image = npt.NDArray[np.uint8]
-Keypoints = npt.NDArray[np.float32]
 
 # Share of the height at which each region starts and ends. Head and trunk overlap a little: a crop is seldom cut so
 # tightly that the chin stands where the drawing books put it.

@@ -10,17 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from stages.arrays import Features, Image
 from stages.config import Config
 from stages.devices import Device, Precision, pick_device, pick_dtype, set_threads
 from stages.embed.clip_model import batched
-from stages.embed.regions import Image
 from stages.prefetch import ahead
 from stages.resources import locate
 
 if TYPE_CHECKING:
     import torch
 
-Features = npt.NDArray[np.float32]
 
 # Files whose origin docs/dedup.md tells.
 _KNOWN: Final = {"osnet_x1_0_msmt17.pt": "b7d73dc67c016fd044e4027ff856019496392a7aca8fa0ed56d862a1632c1cf2"}

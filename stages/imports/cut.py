@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from stages.arrays import Image
 from stages.boxes import Boxes
 from stages.detect.config import DetectConfig, RulesConfig
-from stages.detect.crops import Image
 from stages.detect.detection_rows import detect_chunk
 from stages.imports.reference import Reference
 from stages.video.facts import VideoFacts

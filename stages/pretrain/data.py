@@ -10,14 +10,12 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from stages.arrays import Image
 from stages.pictures import decode, squash
 from stages.pretrain.config import AugmentConfig, PretrainConfig
-
-Image = npt.NDArray[np.uint8]
 
 
 class Row(NamedTuple):

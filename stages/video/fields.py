@@ -1,9 +1,8 @@
 """Interlaced pictures: two fields, a fiftieth of a second apart, woven into one frame."""
 
 import numpy as np
-import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
+from stages.arrays import Image
 
 # A line that differs this much from both its neighbours, the same way, belongs to another moment; less is noise.
 _COMB = 10

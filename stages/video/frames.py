@@ -11,8 +11,8 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
+from stages.arrays import Image
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 from stages.video.fields import without_combing
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-Image = npt.NDArray[np.uint8]
 
 # Passing over fewer frames than this by a seek costs more than it saves.
 _WORTH_A_SEEK = 12

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Doubles, Floats
 from stages.caption.bank.bank import Bank, block_facets, block_prompts
 from stages.caption.bank.phrases import Attribute
 from stages.caption.bank.problems import BankError
 from stages.caption.config import WHOLE, CaptionConfig
 from stages.caption.read.calibration import load_temperatures
 from stages.caption.read.evidence import Evidence
-from stages.caption.read.exact import UNITS, Doubles, in_units, normalised
+from stages.caption.read.exact import UNITS, in_units, normalised
 from stages.caption.read.prior import prior_rows
 from stages.caption.read.readings import Readings
 from stages.errors import UnitError
 
-Floats = npt.NDArray[np.float32]
 Blend = tuple[tuple[str, float], ...]
 EncodeTexts = Callable[[list[str]], Floats]
 

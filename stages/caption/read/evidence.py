@@ -9,13 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.arrays import Codes, Floats
 from stages.caption.bank.bank import Bank, Facet
 from stages.caption.bank.phrases import NONE
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
-
-Codes = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 CLIP, PIXELS, DETECTOR = range(3)
 SOURCES: Final = ("clip", "pixels", "detector")

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
+from stages.arrays import Doubles
 
 # Features become whole numbers of this part of 1 before they are multiplied. Products and sums of whole numbers below
 # 2**53 are exact in float64, in any order: with float32 products a crop's similarities changed in their last bits with

@@ -11,15 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Codes, Doubles, Flags, Floats
 from stages.caption.bank.bank import Bank, block_facets
 from stages.caption.bank.phrases import Attribute
 from stages.caption.config import CaptionConfig
 from stages.caption.read.conquer import BankFeatures, logit_chunks
-from stages.caption.read.exact import Doubles
-
-Codes = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
 
 COLDEST, HOTTEST = 0.05, 20.0
 """Between which temperatures are looked for."""

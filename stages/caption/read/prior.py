@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.arrays import Doubles
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
-from stages.caption.read.exact import Doubles, in_units
+from stages.caption.read.exact import in_units
 from stages.resources import locate
 
 

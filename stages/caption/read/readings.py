@@ -8,15 +8,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.tables import ATTRIBUTE
+from stages.arrays import Codes, Flags, Floats
 from stages.caption.bank.bank import Bank, Facet
 from stages.caption.bank.phrases import NONE
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
 from stages.caption.read.evidence import CLIP, SOURCES, Evidence, sources
 
-Codes = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.int8]
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from stages.arrays import Codes
 from stages.caption.bank.bank import Bank
 from stages.caption.bank.phrases import WORDS_OF_OTHERS
 from stages.caption.bank.problems import BankError
@@ -17,7 +18,7 @@ from stages.caption.config import CaptionConfig, Style
 from stages.caption.read.readings import Readings
 from stages.caption.write.grammar import Template, load_grammar, load_templates
 from stages.caption.write.lexicon import lexicon
-from stages.caption.write.wording import Codes, Hashes, crop_hashes, salted
+from stages.caption.write.wording import Hashes, crop_hashes, salted
 
 # Two templates may give one sentence where little is told; so often another is tried for a crop's further captions.
 _TRIES = 16

@@ -5,10 +5,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from stages.arrays import Codes
 from stages.caption.bank.bank import Bank, block_facets
 from stages.caption.bank.phrases import ADJECTIVE, NOUN, WORDS_OF_OTHERS, Attribute, Phrase
 from stages.caption.write.sentences import BE, Cluster, Person, Said, VerbForms, Writer
-from stages.caption.write.wording import Codes, ComposedTable, Hashes, Kept, VerbTable, WordTable
+from stages.caption.write.wording import ComposedTable, Hashes, Kept, VerbTable, WordTable
 
 Key = tuple[int, ...]
 

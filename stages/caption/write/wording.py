@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Codes
 from stages.caption.bank.bank import Facet, compose
 from stages.caption.bank.english import Number, with_article
 from stages.caption.bank.phrases import Attribute, Phrase, Verb
@@ -16,7 +17,6 @@ SLOTS = 256
 
 _KEPT = 2**16
 
-Codes = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 K = TypeVar("K")
 V = TypeVar("V")

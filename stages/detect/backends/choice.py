@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from stages.arrays import Image
 from stages.boxes import Boxes
 from stages.detect.backends.exported import ExportError
-from stages.detect.backends.letterbox import Image, Letterbox
+from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import BackendName, DetectConfig
 
 log = logging.getLogger("reidforge")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
+from stages.arrays import Image
+
 if TYPE_CHECKING:
     import torch
 
-Image = npt.NDArray[np.uint8]
 
 _STRIDE = 32
 _GREY = 114  # the padding that YOLO models are trained with

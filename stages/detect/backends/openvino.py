@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from stages.arrays import Image
 from stages.boxes import Boxes
 from stages.detect.backends.exported import exported, told_by
-from stages.detect.backends.letterbox import Image, Letterbox
+from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
 from stages.detect.suppress import above_floor
 

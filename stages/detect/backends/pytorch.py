@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.arrays import Image
 from stages.boxes import Boxes
-from stages.detect.backends.letterbox import Image, Letterbox
+from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
 from stages.devices import pick_detector_dtype
 
