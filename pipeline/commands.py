@@ -15,6 +15,7 @@ from pipeline.errors import RunFailed, UserError
 from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.run.plan import plan_stage
+from pipeline.run.progress import ON_BAR
 from pipeline.run.runner import Run, StageSummary, run_stages
 from pipeline.run.stage import Stage
 
@@ -296,7 +297,9 @@ def _console() -> Console:
 
 def _handler(console: Console) -> logging.Handler:
     if console.is_terminal:
-        return RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
+        rich = RichHandler(console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S")
+        rich.addFilter(lambda record: not hasattr(record, ON_BAR))
+        return rich
     plain = logging.StreamHandler()
     plain.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     return plain

@@ -1,14 +1,24 @@
-"""What a run says while it works: a live bar on a terminal, plain lines elsewhere, and a log either way."""
+"""Progress of a run: a live bar on a terminal, plain lines elsewhere, and a log in both cases."""
 
 import datetime as dt
 import json
 import logging
+import math
 import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from pipeline.corpus.files import Corpus
 
@@ -17,12 +27,43 @@ log = logging.getLogger("reidforge")
 # Often enough to see a run live, seldom enough to read its log a year later.
 LINE_SECONDS = 10.0
 
+# Set on records that a bar shows already: the log file takes them, a terminal does not.
+ON_BAR = "on_bar"
+
+_IRREGULAR = {"corpus": "corpora", "query": "queries"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Progress inside one unit that takes long.
+
+    Args:
+        step: What is counted, in the singular.
+        done: Steps done.
+        total: Steps of the whole unit.
+        note: Figures of the last steps, such as loss and rate.
+        seconds_left: Estimated time to the last step.
+    """
+
+    step: str
+    done: int
+    total: int
+    note: str
+    seconds_left: float
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.done} of {self.total}, {self.note}, about {duration(self.seconds_left)} left"
+
 
 class StageProgress(Protocol):
     """Progress of one stage."""
 
     def advance(self, units: int, note: str) -> None:
         """Some units have ended; the note sums up how."""
+        ...
+
+    def within(self, part: Part) -> None:
+        """Work on a unit has come so far. May be called from any thread."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -43,11 +84,21 @@ class BarProgress:
             TextColumn("{task.fields[note]}"),
         )
         self.bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True)
-        self.task = self.bar.add_task(stage, total=total, note=f"{unit}s")
+        self.task = self.bar.add_task(stage, total=total, note=counted(total, unit))
+        self.part: TaskID | None = None
+        self.lines = _Lines(stage)
 
     def advance(self, units: int, note: str) -> None:
         """Move the bar."""
         self.bar.update(self.task, advance=units, note=note)
+
+    def within(self, part: Part) -> None:
+        """Move a second bar below the stage's own, and write a line to the log now and then."""
+        if self.part is None:
+            # Created where a resumed unit stands: a jump from 0 would spoil the estimate of the time left.
+            self.part = self.bar.add_task(f"  {part.step}", total=part.total, completed=part.done, note=part.note)
+        self.bar.update(self.part, completed=part.done, note=part.note)
+        self.lines.write(part, extra={ON_BAR: True})
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -64,22 +115,57 @@ class LineProgress:
         self.stage, self.unit, self.total = stage, unit, total
         self.done = 0
         self.began = self.said = time.monotonic()
+        self.lines = _Lines(stage)
 
     def advance(self, units: int, note: str) -> None:
-        """Say how far it is, if it is time to."""
+        """Log how many units have ended, if the last line is old enough."""
         self.done += units
         now = time.monotonic()
         if now - self.said > LINE_SECONDS and self.done < self.total:
             self.said = now
             left = (now - self.began) / self.done * (self.total - self.done)
             log.info(
-                "%s: %d of %d %ss (%s), about %.0f s left", self.stage, self.done, self.total, self.unit, note, left
+                "%s: %d of %s (%s), about %s left",
+                self.stage,
+                self.done,
+                counted(self.total, self.unit),
+                note,
+                duration(left),
             )
+
+    def within(self, part: Part) -> None:
+        """Log how far a unit is, if the last line is old enough."""
+        self.lines.write(part)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...
+
+
+class _Lines:
+    """Lines about the parts of a unit: the first at once, then one every few seconds."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage, self.written = stage, -math.inf
+
+    def write(self, part: Part, extra: dict[str, bool] | None = None) -> None:
+        now = time.monotonic()
+        if now - self.written > LINE_SECONDS or part.done == part.total:
+            self.written = now
+            log.info("%s: %s", self.stage, part, extra=extra)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: ``1 run``, ``2 runs``, ``0 queries``."""
+    return f"{count} {noun if count == 1 else _IRREGULAR.get(noun, noun + 's')}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the unit that reads best: ``45 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def stage_progress(console: Console, stage: str, unit: str, total: int) -> StageProgress:

@@ -17,7 +17,7 @@ from pipeline.errors import RunFailed
 from pipeline.recipe import Recipe
 from pipeline.run.metrics import Meter
 from pipeline.run.plan import Plan, plan_stage
-from pipeline.run.progress import announce, stage_progress
+from pipeline.run.progress import announce, counted, stage_progress
 from pipeline.run.stage import Job, Stage
 from pipeline.run.units import LOST, SETUP
 
@@ -92,11 +92,18 @@ def _run_passes(run: Run, stage: Stage, plan: Plan, ledger: LedgerWriter, summar
     announce(run.corpus, run.run_id, stage.name, wanted=plan.wanted.num_rows, todo=todo.num_rows)
     meter = Meter(stage.name, run.run_id, todo.num_rows)
     while todo.num_rows:
-        log.info("%s: %d of %d %ss to do", stage.name, todo.num_rows, plan.wanted.num_rows, stage.unit)
-        job = Job(corpus=run.corpus, recipe=run.recipe, fingerprint=plan.fingerprint, scope=plan.scope, todo=todo)
+        log.info("%s: %d of %s to do", stage.name, todo.num_rows, counted(plan.wanted.num_rows, stage.unit))
         counts: Counter[str] = Counter()
         again: list[str] = []
         with stage_progress(run.console, stage.name, stage.unit, todo.num_rows) as progress:
+            job = Job(
+                corpus=run.corpus,
+                recipe=run.recipe,
+                fingerprint=plan.fingerprint,
+                scope=plan.scope,
+                todo=todo,
+                progress=progress.within,
+            )
             for outcome in _outcomes(stage, job):
                 attempts[outcome["unit_id"]] = attempts.get(outcome["unit_id"], 0) + 1
                 row = _ledger_row(outcome, run, plan, attempts[outcome["unit_id"]])
@@ -110,7 +117,7 @@ def _run_passes(run: Run, stage: Stage, plan: Plan, ledger: LedgerWriter, summar
         summary.ran.update({status: count for status, count in counts.items() if status != "failed"})
         todo = todo.filter(pc.is_in(todo["unit_id"], pa.array(again, pa.string())))
         if again:
-            log.info("%s: %d %ss failed and are tried again", stage.name, len(again), stage.unit)
+            log.info("%s: %s failed; trying again", stage.name, counted(len(again), stage.unit))
 
 
 def _outcomes(stage: Stage, job: Job) -> Iterator[dict[str, Any]]:

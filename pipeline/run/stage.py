@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.corpus.files import Corpus, digest
 from pipeline.recipe import Recipe
+from pipeline.run.progress import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Job:
         fingerprint: Configuration of the stage, part of every file name that it writes.
         scope: Model or variant, empty where there is none.
         todo: Units, one row each.
+        progress: Takes progress inside a unit, for stages whose units take minutes and more.
     """
 
     corpus: Corpus
@@ -28,6 +30,7 @@ class Job:
     fingerprint: str
     scope: str
     todo: pa.Table
+    progress: Callable[[Part], None] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True)
