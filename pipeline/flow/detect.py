@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from stages.detect.backends.choice import pick_backend
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
 from stages.detect.sampling import facts_to_read
+from stages.resources import locate
+from stages.weights import check_weights
 
 log = logging.getLogger("reidforge")
 
@@ -224,24 +227,21 @@ def _check(recipe: Recipe) -> None:
     try:
         # Whether the cluster has GPUs is not known yet; what is wrong on a CPU with a CPU's backend is.
         pick_backend(config, "cuda" if config.device == "cuda" else "cpu")
+        _check_weights("detect.model", config.model, config.model_sha256, "models/yolo26n.pt")
+        if config.pose.source == "second_pass":
+            _check_weights("detect.pose.model", config.pose.model, config.pose.model_sha256, "models/yolo11n-pose.pt")
     except ValueError as error:
         raise UserError(str(error)) from error
-    _check_weights("detect.model", config.model, config.model_sha256, "models/yolo26n.pt")
-    if config.pose.source == "second_pass":
-        _check_weights("detect.pose.model", config.pose.model, config.pose.model_sha256, "models/yolo11n-pose.pt")
 
 
 def _check_weights(key: str, name: str, sha256: str | None, example: str) -> None:
-    found = weights_digest(name)
-    if found == name and "/" in name and "://" not in name:
+    path = Path(locate(name))
+    if path.is_file():
+        check_weights(path, key, name, sha256)
+    elif not path.exists() and "/" in name and "://" not in name:
         raise UserError(
             f"{key} {name}: no such file. Give the path of YOLO weights, such as {example}, "
             "or a bare name like yolo26m.pt, which ultralytics fetches where its hub answers"
-        )
-    if sha256 and found not in (name, sha256):
-        raise UserError(
-            f"{key} {name}: its SHA-256 is {found}, {key}_sha256 says {sha256}. "
-            "Get the file that the recipe means, or change the recipe"
         )
 
 

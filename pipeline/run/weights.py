@@ -1,11 +1,11 @@
 """Identity of model weights, as fingerprints need it."""
 
 import functools
-import hashlib
 from pathlib import Path
 
 from pipeline.corpus.files import digest
 from stages.resources import locate
+from stages.weights import file_sha256
 
 
 def weights_digest(name: str) -> str:
@@ -21,5 +21,4 @@ def weights_digest(name: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _file_digest(path: Path, _mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

@@ -1,19 +1,11 @@
 """Finding the detector's weights, and refusing those that nobody vouched for."""
 
-import hashlib
 import os
 from pathlib import Path
 
 from stages.detect.config import DetectConfig, PoseConfig
 from stages.resources import locate
-
-# Files whose origin this repository tells (models/README.md).
-_KNOWN = {
-    "yolo26n.pt": "9b09cc8bf347f0fc8a5f7657480587f25db09b34bf33b0652110fb03a8ad4fef",
-    "yolo11n-pose.pt": "869e83fcdffdc7371fa4e34cd8e51c838cc729571d1635e5141e3075e9319dc0",
-}
-
-_PICKLED = (".pt", ".pth")
+from stages.weights import check_weights
 
 
 def find_weights(config: DetectConfig | PoseConfig, key: str = "detect.model") -> Path:
@@ -29,7 +21,8 @@ def find_weights(config: DetectConfig | PoseConfig, key: str = "detect.model") -
     if not path.exists():
         path = _fetch(config.model, key)
     if path.is_file():
-        _check_digest(path, config, key)
+        # ultralytics unpickles .pt files.
+        check_weights(path, key, config.model, config.model_sha256, runs_code=True)
     return path
 
 
@@ -55,19 +48,3 @@ def _download(name: str, key: str) -> Path:
         return Path(attempt_download_asset(name))
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{key} {name}: ultralytics could not fetch it: {error}") from error
-
-
-def _check_digest(path: Path, config: DetectConfig | PoseConfig, key: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    expected = config.model_sha256 or _KNOWN.get(path.name)
-    if expected is None and path.suffix in _PICKLED:
-        raise ValueError(
-            f"{key} {config.model}: loading a {path.suffix} file can run code, so its digest must be known. If "
-            f"you trust where it came from, set {key}_sha256: {found}"
-        )
-    if expected not in (None, found):
-        raise ValueError(
-            f"{key} {config.model}: its SHA-256 is {found}, expected is {expected}. Get the file that is meant, "
-            f"or name the digest of the one that you mean in {key}_sha256"
-        )

