@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus.files import Corpus, blob_options, digest
+from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.live import derived, live_files, read_live, scan, stem
 from pipeline.flow import caption, embed
@@ -20,6 +20,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, parts
 from pipeline.run.units import OUTCOME, Row, Step
+from schemas.parquet import blob_options
 from stages.publish.manifest import manifest_table
 from stages.publish.marks import marked
 from stages.publish.selection import CROP_COLUMNS, plan_manifest

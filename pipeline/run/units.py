@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.corpus.files import Corpus, blob_options, digest
+from pipeline.corpus.files import Corpus, digest
+from schemas.parquet import blob_options
 from stages.errors import EmptyUnit, UnitError
 
 Row = dict[str, Any]
