@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+import schemas.tables
 from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.live import live_files, read_live, stem
 from pipeline.errors import UserError
@@ -15,8 +16,15 @@ from pipeline.run.stage import Job, Stage
 from pipeline.run.stream import BUSY_CPUS, Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from pipeline.run.weights import weights_digest
+from schemas.declaration import Table
 
-FOLDER = "captions"
+CAPTIONS = Table(
+    name="captions",
+    folder="captions",
+    schema=schemas.tables.CAPTIONS,
+    row="one row per variant and crop: its sentences and attributes",
+    scope="variant",
+)
 TEXTS = "texts"
 
 _EVIDENCE = "evidence"
@@ -28,18 +36,13 @@ _ENCODING = "1"
 _PRIOR_FILES = 16
 
 
-def folder(recipe: Recipe) -> str:
-    """Folder of the recipe's captions."""
-    return f"{FOLDER}/{recipe.caption.variant}"
-
-
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     """One unit per file of embeddings; with the corpus's prior, done again when what that is made from changes."""
     files = _embeddings(corpus, recipe)
     wanted = embed.file_units(files, recipe.caption.variant)
-    beside = live_files(corpus, embed.STAGE.name, embed.evidence_folder(recipe), recipe.embed.slug)
-    folder_beside = embed.evidence_folder(recipe)
-    named = [f"{folder_beside}/{stem(path)}.parquet" for path in wanted["path"].to_pylist()]
+    beside = live_files(corpus, embed.STAGE.name, embed.EVIDENCE, recipe.embed.slug)
+    folder = embed.EVIDENCE.under(recipe.embed.slug)
+    named = [f"{folder}/{stem(path)}.parquet" for path in wanted["path"].to_pylist()]
     paths = [path if path in beside else None for path in named]
     wanted = wanted.append_column(_EVIDENCE, pa.array(paths, pa.string()))
     if recipe.caption.prior != "corpus":
@@ -50,7 +53,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 
 
 def _embeddings(corpus: Corpus, recipe: Recipe) -> dict[str, list[str]]:
-    return live_files(corpus, embed.STAGE.name, embed.folder(recipe), recipe.embed.slug)
+    return live_files(corpus, embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
 
 
 def _prior_files(files: Mapping[str, list[str]]) -> list[str]:
@@ -103,7 +106,9 @@ def _means(corpus: Corpus, recipe: Recipe) -> Any:
         return reference_means(recipe.caption)
     files = _embeddings(corpus, recipe) if recipe.caption.prior == "corpus" else {}
     columns = ["region", "embedding"]
-    return mean_features(read_live(corpus, path, files[path], columns) for path in _prior_files(files))
+    return mean_features(
+        read_live(corpus, embed.EMBEDDINGS, path, files[path], columns) for path in _prior_files(files)
+    )
 
 
 def _make_caption(corpus: Corpus, recipe: Recipe, features: Any, means: Any) -> Step:
@@ -118,12 +123,12 @@ def _make_caption(corpus: Corpus, recipe: Recipe, features: Any, means: Any) -> 
     encoded, prior = ray.get([features, means])
 
     def caption(row: Row) -> Row:
-        embeddings = read_live(corpus, row["path"], row["live"])
-        evidence = row[_EVIDENCE] and read_live(corpus, row[_EVIDENCE], row["live"])
+        embeddings = read_live(corpus, embed.EMBEDDINGS, row["path"], row["live"])
+        evidence = row[_EVIDENCE] and read_live(corpus, embed.EVIDENCE, row[_EVIDENCE], row["live"])
         table = caption_embeddings(
             embeddings, encoded, bank, recipe.caption, row["unit_id"], evidence=evidence, means=prior
         )
-        return result({folder(recipe): table}, "the file holds no embedding")
+        return result({CAPTIONS.name: table}, "the file holds no embedding")
 
     return caption
 
@@ -153,6 +158,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="caption",
+    tables=(CAPTIONS,),
     unit="embeddings file",
     version=2,
     identity=_identity,
