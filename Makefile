@@ -34,7 +34,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup
-	@$(BIN)/python demo/run.py $(ARGS)
+	@$(BIN)/reidforge demo $(ARGS)
 
 test: setup lint types
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
@@ -53,8 +53,8 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock:
-	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --extra notebook pyproject.toml -o requirements.lock
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --extra notebook pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .cache corpora build dist
