@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
@@ -42,8 +41,7 @@ def calibrate(recipe: Recipe, model: ClipModel, count: int, seed: int) -> Calibr
     found = embed_crops(renders, model, recipe.embed.regions, "calibrate", evidence=False).embeddings
     _, _, features = features_by_region(found)
     encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
-    rows: list[Any] = renders["attributes"].to_pylist()
-    truths = [{item["attribute"]: item["value"] for item in row} for row in rows]
+    truths = [{item["attribute"]: item["value"] for item in row} for row in renders["attributes"].to_pylist()]
     means = reference_means(recipe.caption) if recipe.caption.prior == "reference" else None
     fits = fit_temperatures(features, encoded, label_codes(truths, bank), recipe.caption, means)
     return Calibration(

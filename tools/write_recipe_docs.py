@@ -2,7 +2,7 @@
 
 Usage::
 
-    python -m tools.write_recipe_docs
+    python tools/write_recipe_docs.py
 """
 
 import json

@@ -1,27 +1,11 @@
-"""Everything that writes tables, in order; a new stage is imported and put into ``WRITERS`` here."""
-
-from typing import Final
+"""All stages, in the order in which they run."""
 
 from pipeline.errors import UserError
-from pipeline.flow import (
-    caption,
-    crawl,
-    dedup,
-    dedup_across,
-    detect,
-    detect_imported,
-    discover,
-    embed,
-    pretrain,
-    publish,
-    reid,
-    track,
-)
-from pipeline.run.stage import Stage, Writer
+from pipeline.flow import caption, crawl, dedup, dedup_across, detect, discover, embed, pretrain, publish, reid, track
+from pipeline.run.stage import Stage
 
-WRITERS: Final[tuple[Writer, ...]] = (
+STAGES: tuple[Stage, ...] = (
     discover.STAGE,
-    detect_imported.IMPORT,
     crawl.STAGE,
     detect.STAGE,
     embed.STAGE,
@@ -34,13 +18,7 @@ WRITERS: Final[tuple[Writer, ...]] = (
     pretrain.STAGE,
 )
 
-STAGES: Final = tuple(writer for writer in WRITERS if isinstance(writer, Stage))
-"""What a run runs, in this order."""
-
-NAMES: Final = tuple(stage.name for stage in STAGES)
-
-TABLES: Final = tuple(dict.fromkeys(table for writer in WRITERS for table in writer.tables))
-"""Every table of a corpus."""
+NAMES = tuple(stage.name for stage in STAGES)
 
 
 def select_stages(first: str | None, last: str | None) -> list[Stage]:

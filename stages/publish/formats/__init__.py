@@ -1,1 +1,0 @@
-"""Export formats: one module per format, all behind ``stages.publish.formats.export_format.Format``."""
