@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
+# Two processes per machine at least, four at most: a test may start a Ray cluster of its own.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadgroup
 
 # Models and weights are local here; nothing asks a hub behind the user's back.
 export YOLO_OFFLINE ?= 1
@@ -32,13 +34,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup
-	@$(BIN)/python demo/run.py $(ARGS)
+	@$(BIN)/reidforge demo $(ARGS)
 
 test: setup lint types
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -51,8 +53,8 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock:
-	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --extra notebook pyproject.toml -o requirements.lock
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --extra notebook pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .cache corpora build dist

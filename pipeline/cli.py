@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pipeline import __version__
 from pipeline.errors import RunFailed, UserError
 
 # Typer carries its own copy of click; this is the public way to the base of all its complaints.
@@ -16,7 +17,6 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="reidforge",
-    help="Build person re-identification corpora from video, and pre-train on them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,7 +31,10 @@ app.add_typer(variant_app, name="variant")
 import_app = typer.Typer(help="Read what others published.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(import_app, name="import")
 
-RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipes/demo.yaml.")]
+RecipeArg = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE", help="Recipe file, or the name of a shipped recipe ('reidforge recipe list')."),
+]
 CorpusArg = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or object-store URI of a corpus.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
@@ -43,6 +46,21 @@ FormatOption = Annotated[Literal["table", "csv", "json"], typer.Option("--format
 AddressOption = Annotated[
     str | None, typer.Option(help="Ray cluster to run on; default: the submitted job's, else local.")
 ]
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"reidforge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Build person re-identification corpora from video, and pre-train on them."""
 
 
 @app.command()
@@ -73,6 +91,14 @@ def retry(
     from pipeline.commands import run_recipe
 
     run_recipe(recipe, set_ or [], corpus, from_, until, address, retry=True)
+
+
+@app.command()
+def demo(set_: SetOption = None, corpus: CorpusOption = None) -> None:
+    """Build a small corpus from a street video that ships with reidforge, and pre-train on it."""
+    from pipeline.demo import run_demo
+
+    run_demo(corpus, set_ or [])
 
 
 @app.command()
@@ -160,6 +186,14 @@ def import_luperson(
     from pipeline.commands import run_import_luperson
 
     run_import_luperson(corpus, videos, detections, release, first_frame, url, max_memory_gb)
+
+
+@recipe_app.command("list")
+def recipe_list() -> None:
+    """List the recipes that ship with reidforge."""
+    from pipeline.commands import list_recipes
+
+    list_recipes()
 
 
 @recipe_app.command("show")

@@ -14,6 +14,7 @@ from pipeline.corpus.files import Corpus
 from pipeline.errors import RunFailed, UserError
 from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe, load_recipe
+from pipeline.recipe_files import shipped_recipes
 from pipeline.run.plan import plan_stage
 from pipeline.run.progress import ON_BAR
 from pipeline.run.runner import Run, StageSummary, run_stages
@@ -62,6 +63,14 @@ def run_recipe(
         cluster.disconnect()
         _write_catalog(corpus)
     _judge(recipe, summaries)
+
+
+def list_recipes() -> None:
+    """Print the names of the shipped recipes, and what each is for."""
+    table = Table("recipe", "what it builds", box=None, header_style="bold", pad_edge=False)
+    for name, purpose in shipped_recipes().items():
+        table.add_row(name, purpose)
+    _console().print(table, highlight=False)
 
 
 def show_plan(

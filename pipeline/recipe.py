@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.errors import UserError
+from pipeline.recipe_files import find_recipe
 from stages.caption.config import CaptionConfig
 from stages.config import Config
 from stages.crawl.config import CrawlConfig
@@ -67,7 +68,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), corpus: str | None = 
     """Read a recipe, apply ``--set`` overrides, validate.
 
     Args:
-        path: The YAML file.
+        path: The YAML file, or the name of a recipe that ships with reidforge.
         overrides: ``a.b=value`` each, the value written as in YAML.
         corpus: Replaces the recipe's own corpus when given.
 
@@ -92,9 +93,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"recipe {path}: no such file") from error
+        content = yaml.safe_load(find_recipe(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:

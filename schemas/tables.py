@@ -201,8 +201,11 @@ STATICS = pa.schema(
 )
 
 
-def embeddings(dim: int) -> pa.Schema:
-    """Schema of ``embeddings/<model>``: one row per crop and region, ``dim`` float16 numbers of unit L2 norm."""
+def embeddings(dim: int = -1) -> pa.Schema:
+    """Schema of ``embeddings/<model>``: one row per crop and region, ``dim`` float16 numbers of unit L2 norm.
+
+    Models differ in ``dim``; -1 stands for any.
+    """
     return pa.schema(
         [
             CROP_ID,

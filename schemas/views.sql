@@ -1,6 +1,7 @@
--- Views over a corpus. Each reads source.<name>, which lists its Parquet files and has the schema of schemas/tables.py,
--- and shows the rows that the ledger vouches for (source.live) and no others. A column that a query does not name is
--- never read, so the jpeg columns cost nothing until they are selected.
+-- Views over a corpus beyond those that follow from the declared tables. Each table has a view source.<name> with the
+-- rows that the ledger vouches for (source.live), and a view <name> that shows it; the latter is replaced here where
+-- users see more or other columns. A column that a query does not name is never read, so the jpeg columns cost nothing
+-- until they are selected.
 
 CREATE VIEW ledger AS FROM source.ledger;
 COMMENT ON VIEW ledger IS 'the row that counts for every unit of work';
@@ -13,37 +14,21 @@ COMMENT ON VIEW live IS 'which rows count: those of unit_id in file, and no othe
 COMMENT ON COLUMN live.path IS 'file that the unit wrote, below the corpus';
 COMMENT ON COLUMN live.file IS 'the same file as DuckDB opens it';
 
-CREATE VIEW listings AS SELECT * EXCLUDE (file) FROM source.listings SEMI JOIN source.live USING (unit_id, file);
-COMMENT ON VIEW listings IS 'one row per video that a search, a playlist or an id list gave';
-
-CREATE VIEW videos AS SELECT * EXCLUDE (file) FROM source.videos SEMI JOIN source.live USING (unit_id, file);
-COMMENT ON VIEW videos IS 'one row per video that was downloaded';
-
-CREATE VIEW tracks AS SELECT * EXCLUDE (file) FROM source.tracks SEMI JOIN source.live USING (unit_id, file);
-COMMENT ON VIEW tracks IS 'one row per detection that belongs to a tracklet';
-
-CREATE VIEW duplicates AS
-WITH pairs AS (SELECT * EXCLUDE (file) FROM source.duplicates SEMI JOIN source.live USING (unit_id, file))
-SELECT pairs.* REPLACE (coalesce(last.duplicate_of, pairs.duplicate_of) AS duplicate_of)
-FROM pairs LEFT JOIN pairs AS last ON last.crop_id = pairs.duplicate_of;
+CREATE OR REPLACE VIEW duplicates AS
+SELECT pair.* REPLACE (coalesce(last.duplicate_of, pair.duplicate_of) AS duplicate_of)
+FROM source.duplicates AS pair LEFT JOIN source.duplicates AS last ON last.crop_id = pair.duplicate_of;
 COMMENT ON VIEW duplicates IS 'one row per crop that another stands for; that one has no row here itself';
 
-CREATE VIEW statics AS SELECT * EXCLUDE (file) FROM source.statics SEMI JOIN source.live USING (unit_id, file);
-COMMENT ON VIEW statics IS 'one row per crop of a person that never moves: a poster, a mannequin';
-
-CREATE VIEW detections AS
-SELECT found.* EXCLUDE (file), tracks.track_id
-FROM (FROM source.detections SEMI JOIN source.live USING (unit_id, file)) AS found
+CREATE OR REPLACE VIEW detections AS
+SELECT found.*, tracks.track_id
+FROM source.detections AS found
 LEFT JOIN tracks USING (detection_id);
 COMMENT ON COLUMN detections.track_id IS 'tracklet that it belongs to; null when none';
 COMMENT ON VIEW detections IS 'one row per person found in a sampled frame, dropped ones with their reasons';
 
-CREATE VIEW imported AS SELECT * EXCLUDE (file) FROM source.imported SEMI JOIN source.live USING (unit_id, file);
-COMMENT ON VIEW imported IS 'one row per published box that was imported, as it was published';
-
-CREATE VIEW crops AS
-SELECT cut.* EXCLUDE (file), tracks.track_id, duplicates.duplicate_of, statics.crop_id IS NOT NULL AS static
-FROM (FROM source.crops SEMI JOIN source.live USING (unit_id, file)) AS cut
+CREATE OR REPLACE VIEW crops AS
+SELECT cut.*, tracks.track_id, duplicates.duplicate_of, statics.crop_id IS NOT NULL AS static
+FROM source.crops AS cut
 LEFT JOIN tracks USING (detection_id)
 LEFT JOIN duplicates USING (crop_id)
 LEFT JOIN statics USING (crop_id);
@@ -52,24 +37,12 @@ COMMENT ON COLUMN crops.duplicate_of IS 'crop_id of the crop that stands for thi
 COMMENT ON COLUMN crops.static IS 'whether it shows a person that never moves: a poster, a mannequin';
 COMMENT ON VIEW crops IS 'one row per detection that was kept, with its JPEG';
 
-CREATE VIEW embeddings AS SELECT * EXCLUDE (file) FROM source.embeddings SEMI JOIN source.live USING (unit_id, file);
-COMMENT ON VIEW embeddings IS 'one row per model, crop and region';
-COMMENT ON COLUMN embeddings.model IS 'embedding model';
-
-CREATE VIEW evidence AS SELECT * EXCLUDE (file) FROM source.evidence SEMI JOIN source.live USING (unit_id, file);
-COMMENT ON VIEW evidence IS 'one row per model and crop: what its pixels and the detector say, beside CLIP';
-COMMENT ON COLUMN evidence.model IS 'embedding model whose run read the pixels';
-
-CREATE VIEW captions AS
+CREATE OR REPLACE VIEW captions AS
 SELECT
     crop_id, video_id, unit_id, variant, seed, n,
     captions[n + 1].text AS text, captions[n + 1].template AS template, captions[n + 1].style AS style
-FROM (
-    SELECT *, unnest(range(len(captions))) AS n
-    FROM source.captions SEMI JOIN source.live USING (unit_id, file)
-);
+FROM (SELECT *, unnest(range(len(captions))) AS n FROM source.captions);
 COMMENT ON VIEW captions IS 'one row per variant, crop and sentence';
-COMMENT ON COLUMN captions.variant IS 'caption variant';
 COMMENT ON COLUMN captions.n IS 'rank of the sentence among those of its crop, from 0';
 COMMENT ON COLUMN captions.text IS 'the sentence';
 COMMENT ON COLUMN captions.template IS 'template that it was made from';
@@ -77,7 +50,7 @@ COMMENT ON COLUMN captions.style IS 'style of the template';
 
 CREATE VIEW attributes AS
 SELECT crop_id, video_id, unit_id, variant, unnest(attributes, max_depth := 2)
-FROM source.captions SEMI JOIN source.live USING (unit_id, file);
+FROM source.captions;
 COMMENT ON VIEW attributes IS 'one row per variant, crop and attribute: what was read, and how surely';
 COMMENT ON COLUMN attributes.variant IS 'caption variant';
 COMMENT ON COLUMN attributes.attribute IS 'attribute that was asked for';
@@ -89,17 +62,9 @@ COMMENT ON COLUMN attributes.probability IS
 COMMENT ON COLUMN attributes.margin IS 'probability less that of the runner-up';
 COMMENT ON COLUMN attributes.used IS 'whether the captions tell it';
 COMMENT ON COLUMN attributes.source IS 'whose reading the value is: clip, pixels or detector';
-COMMENT ON COLUMN attributes.clip_value IS 'value that the attribute reader read, CLIP by default';
+COMMENT ON COLUMN attributes.clip_value IS 'value that CLIP read';
 COMMENT ON COLUMN attributes.evidence IS 'value that the pixels or the detector say; null when they say nothing';
 COMMENT ON COLUMN attributes.agrees IS 'whether CLIP and the evidence say the same; null without evidence';
-
-CREATE VIEW manifest AS SELECT * EXCLUDE (file) FROM source.manifest SEMI JOIN source.live USING (unit_id, file);
-COMMENT ON VIEW manifest IS 'one row per variant and published crop: bytes, captions, split, provenance';
-COMMENT ON COLUMN manifest.variant IS 'caption variant';
-
-CREATE VIEW metrics AS SELECT * EXCLUDE (file) FROM source.metrics SEMI JOIN source.live USING (unit_id, file);
-COMMENT ON VIEW metrics IS 'one row per metric that pre-training reported';
-COMMENT ON COLUMN metrics.variant IS 'caption variant that was trained on';
 
 CREATE VIEW runs AS FROM source.runs;
 COMMENT ON VIEW runs IS 'one row per run that wrote captions that count: its recipe, for json_extract';
@@ -116,7 +81,7 @@ WITH units AS (
     GROUP BY scope
 ), written AS (
     SELECT variant, count(*) AS crops, sum(len(captions))::BIGINT AS captions
-    FROM source.captions SEMI JOIN source.live USING (unit_id, file)
+    FROM source.captions
     GROUP BY variant
 ), read_from AS ( -- a unit of caption is named after the file of embeddings that it reads
     SELECT c.scope AS variant, string_agg(DISTINCT e.scope, ', ' ORDER BY e.scope) AS model
@@ -222,7 +187,7 @@ COMMENT ON MACRO TABLE low_margin IS 'the readings that were hardest to tell fro
 CREATE MACRO evidence_agreement(of_variant) AS TABLE
     SELECT
         a.attribute, count(*) AS crops, count(a.agrees) AS with_evidence, count(*) FILTER (a.agrees) AS agree,
-        round(avg(a.agrees::INT), 3) AS share, count(*) FILTER (a.source IN ('pixels', 'detector')) AS taken_from_evidence
+        round(avg(a.agrees::INT), 3) AS share, count(*) FILTER (a.source <> 'clip') AS taken_from_evidence
     FROM attributes AS a
     WHERE a.variant = of_variant
     GROUP BY a.attribute
@@ -255,7 +220,7 @@ CREATE MACRO variant_diff(one, other) AS TABLE
         SELECT
             variant, crop_id, list_sort([c.text for c in captions]) AS texts, len(captions) AS captions,
             list_sum([a.used::INT for a in attributes]) AS told
-        FROM source.captions SEMI JOIN source.live USING (unit_id, file)
+        FROM source.captions
         WHERE variant IN (one, other)
     ), sentences AS (
         SELECT variant, text, count(*) AS times, len(regexp_extract_all(text, '\S+')) AS words

@@ -1,17 +1,31 @@
-"""Where files that the repository ships are found, whatever the working directory."""
+"""Finds the files that ship with reidforge: recipes, weights, the demo's video."""
 
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[1]
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+# A wheel cannot keep recipes/, models/ and demo/ at the top, where their names would clash with other packages. It has
+# them in the package reidforge, beside this one; see setup.py.
+_SHIPPED = (_CHECKOUT, _CHECKOUT / "reidforge")
 
 
 def locate(name: str) -> str:
-    """Path of a shipped or given file or folder; the name itself where no such file exists.
+    """Find a file or folder that the user named or that ships with reidforge.
 
-    A path is looked up from the working directory first (``ray job submit --working-dir`` unpacks the repository
-    there), then from the repository that this package lies in.
+    Args:
+        name: A path, such as ``models/yolo26n.pt``. It is looked up in the working directory first, where
+            ``ray job submit --working-dir`` unpacks the repository; then in the checkout or the installed package.
+
+    Returns:
+        The path that exists, or ``name`` itself if none does.
     """
-    for candidate in (Path(name), _ROOT / name):
-        if candidate.exists():
-            return str(candidate)
+    for folder in (Path(), *_SHIPPED):
+        if (folder / name).exists():
+            return str(folder / name)
     return name
+
+
+def shipped_files(pattern: str) -> list[Path]:
+    """The files that ship with reidforge under a pattern such as ``recipes/*.yaml``, sorted by name."""
+    found = {path.name: path for folder in reversed(_SHIPPED) for path in folder.glob(pattern)}
+    return [found[name] for name in sorted(found)]

@@ -1,7 +1,9 @@
 """What all tests share: no hub, no network but this machine, one Ray cluster."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,30 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     TOKENIZERS_PARALLELISM="false",
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Group tests for parallel runs: a file stays in one process, and so do all users of an expensive fixture."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            shared = {"ray_cluster", "captioned"} & set(getattr(item, "fixturenames", ()))
+            item.add_marker(pytest.mark.xdist_group(min(shared, default=item.path.stem)))
+
+
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus up to its captions, from one undisturbed run, and its recipe; copy it before you change it."""
+    from tests.runs import CLIP, reidforge, serve, tiny_clip, write_recipe
+
+    folder = tmp_path_factory.mktemp("captioned")
+    clip = tiny_clip(folder / "clip")
+    with serve(CLIP.parent) as address:
+        recipe = write_recipe(folder / "r.yaml", folder / "corpus", [f"{address}/street.mp4"], clip)
+        done = reidforge("run", str(recipe), "--until", "caption")
+    assert done.returncode == 0, done.stderr
+    shutil.copy(recipe, folder / "corpus" / "recipe.yaml")
+    return folder / "corpus"
 
 
 @pytest.fixture(scope="session")

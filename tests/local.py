@@ -23,7 +23,7 @@ def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iter
         blocks = [run_step(block, step, operator.fields) for block in blocks]
     for first in range(0, len(blocks), units_per_file):
         together = pa.concat_tables(blocks[first : first + units_per_file])
-        yield write_units(together, job.corpus, job.fingerprint)
+        yield write_units(together, job.corpus, job.fingerprint, job.tables)
 
 
 def run_here(

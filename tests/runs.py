@@ -1,14 +1,10 @@
 """Small real runs: a server for the street video, a tiny CLIP of random numbers, recipes that end in seconds."""
 
-import contextlib
-import functools
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ import yaml
 
 from pipeline.audit.catalog import connect
 from pipeline.corpus.files import Corpus
+from pipeline.demo import serve_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "demo/street.mp4"
@@ -28,20 +25,9 @@ VOLATILE = {
 }  # fmt: skip
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None: ...
-
-
-@contextlib.contextmanager
-def serve(folder: Path) -> Iterator[str]:
+def serve(folder: Path) -> AbstractContextManager[str]:
     """Serve a folder over HTTP on this machine; gives its address."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serve_folder(folder)
 
 
 def tiny_clip(folder: Path) -> Path:

@@ -25,7 +25,7 @@ PAGES = sorted(
 
 
 def test_the_list_of_keys_is_current() -> None:
-    assert TARGET.read_text() == document(), "run: python tools/write_recipe_docs.py"
+    assert TARGET.read_text() == document(), "run: python -m tools.write_recipe_docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

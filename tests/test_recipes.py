@@ -22,14 +22,14 @@ def test_the_variants_of_luperson_t_share_crops_and_embeddings() -> None:
     recipes = [recipe(name) for name in NAMES]
     for stage in (detect, embed):
         assert len({str(getattr(item, stage.__name__.rpartition(".")[2]).identity()) for item in recipes}) == 1
-    assert len({embed.folder(item) for item in recipes}) == 1
+    assert len({embed.STAGE.scope(item) for item in recipes}) == 1
     assert [item.caption.variant for item in recipes] == list(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_files_that_they_name_are_there(name: str) -> None:
     assert set(variant_digests(recipe(name).caption)) >= {"bank", "grammar"}
-    assert caption.folder(recipe(name)) == f"captions/{name}"
+    assert caption.STAGE.scope(recipe(name)) == name
 
 
 def test_the_faithful_one_reads_the_whole_crop_and_ours_the_parts() -> None:

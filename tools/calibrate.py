@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
@@ -41,7 +42,8 @@ def calibrate(recipe: Recipe, model: ClipModel, count: int, seed: int) -> Calibr
     found = embed_crops(renders, model, recipe.embed.regions, "calibrate", evidence=False).embeddings
     _, _, features = features_by_region(found)
     encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
-    truths = [{item["attribute"]: item["value"] for item in row} for row in renders["attributes"].to_pylist()]
+    rows: list[Any] = renders["attributes"].to_pylist()
+    truths = [{item["attribute"]: item["value"] for item in row} for row in rows]
     means = reference_means(recipe.caption) if recipe.caption.prior == "reference" else None
     fits = fit_temperatures(features, encoded, label_codes(truths, bank), recipe.caption, means)
     return Calibration(

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/draw_caption_flow.py        # needs the extra 'notebook' (matplotlib)
+    python -m tools.draw_caption_flow        # needs the extra 'notebook' (matplotlib)
 """
 
 from pathlib import Path
@@ -49,6 +49,7 @@ def draw(path: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.patches import Rectangle
 
     figure, axes = plt.subplots(figsize=(15.5, 5.4), dpi=100, facecolor=PAPER)
     axes.set_xlim(0, 22.4)
@@ -63,7 +64,7 @@ def draw(path: Path) -> None:
     axes.text(0.2, 3.75, "once for each variant: no picture, CPU", color=INK, fontsize=11.5, style="italic")
     axes.plot([0.2, 22.2], [4.3, 4.3], color=INK, lw=0.8, ls=(0, (5, 4)))
     for x, fill, name in ((0.2, STORED, "stored table"), (3.0, STEP, "step"), (4.9, GIVEN, "YAML that you write")):
-        axes.add_patch(plt.Rectangle((x, 0.35), 0.4, 0.35, facecolor=fill, edgecolor=INK, lw=0.8))
+        axes.add_patch(Rectangle((x, 0.35), 0.4, 0.35, facecolor=fill, edgecolor=INK, lw=0.8))
         axes.text(x + 0.55, 0.525, name, color=INK, fontsize=9.5, va="center")
     figure.savefig(path, bbox_inches="tight", facecolor=PAPER, metadata={"Software": None})
 

@@ -1,6 +1,6 @@
 """Re-encode OpenCV's sample street video as the demo clip: every frame, H.264 in MP4, below a given size.
 
-    python tools/make_demo_clip.py vtest.avi demo/street.mp4
+    python -m tools.make_demo_clip vtest.avi demo/street.mp4
 
 The quality is the best constant rate factor (in steps of a quarter) whose file fits; the last line tells the PSNR
 against the source. The encoder runs on one thread, so that a given libx264 always writes the same bytes.

@@ -1,6 +1,6 @@
 """Look at how well features find a person again, on hand-labelled crops of a street video. For looking, never training.
 
-    python tools/measure_reid.py osnet_x1_0_msmt17.pt
+    python -m tools.measure_reid osnet_x1_0_msmt17.pt
 
 Each crop is searched among the others, those of the same person within ``gap`` frames left out; rank-1 and mean
 average precision, as on Market-1501 (Zheng et al., ICCV 2015).

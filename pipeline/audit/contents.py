@@ -10,9 +10,14 @@ import duckdb
 from pipeline.audit import catalog
 from pipeline.corpus.files import Corpus
 from pipeline.errors import UserError
-from pipeline.flow.order import NAMES
+from pipeline.flow.order import STAGES, WRITERS
 
 EXAMPLES: Final = 3
+
+_ORDER: Final = {
+    "order": [writer.name for writer in WRITERS],
+    "by_variant": [stage.name for stage in STAGES if stage.by_variant],
+}
 
 _SCORES: Final = ("r1", "r5", "r10", "map")
 
@@ -109,7 +114,7 @@ FROM manifest WHERE variant = $variant GROUP BY split ORDER BY list_position(['t
 _STAGE_ROWS = """
 SELECT stage, count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'empty') AS empty,
     count(*) FILTER (status IN ('failed', 'quarantined')) AS failed, sum(seconds) AS seconds
-FROM ledger WHERE status <> 'retired' AND (scope = '' OR stage IN ('embed', 'reid') OR scope = $variant)
+FROM ledger WHERE status <> 'retired' AND (scope = $variant OR stage NOT IN (SELECT unnest($by_variant)))
 GROUP BY stage ORDER BY list_position($order, stage)
 """
 
@@ -185,7 +190,7 @@ def _stages(connection: duckdb.DuckDBPyConnection, corpus: Corpus, variant: str 
     wall = _wall_seconds(corpus)
     return tuple(
         StageReport(row["stage"], row["ok"], row["empty"], row["failed"], row["seconds"] or 0.0, wall.get(row["stage"]))
-        for row in _rows(connection, _STAGE_ROWS, variant=variant, order=list(NAMES))
+        for row in _rows(connection, _STAGE_ROWS, variant=variant, **_ORDER)
     )
 
 

@@ -5,14 +5,12 @@ from collections.abc import Iterable, Sequence
 
 from pyarrow import fs as pafs
 
-from pipeline.audit.views import SOURCES
 from pipeline.corpus.files import TEMPORARY, Corpus
-from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.ledger import Ledger, ledger_stages
 from pipeline.flow.crawl import MEDIA, live_media
-from pipeline.flow.detect_imported import IMPORT
-from pipeline.flow.order import STAGES
+from pipeline.flow.order import TABLES
 
-_FOLDERS = (*dict.fromkeys(source.folder for source in SOURCES), MEDIA)
+_FOLDERS = {*(table.folder for table in TABLES), MEDIA}
 
 
 def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
@@ -22,8 +20,8 @@ def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
         corpus: The corpus.
         before: Younger files are spared: a running job writes its files before its ledger rows.
     """
-    stages = [IMPORT, *(stage.name for stage in STAGES)]
-    named = {path for stage in stages for path in Ledger(corpus, stage).live()["path"].to_pylist()}
+    # Every ledger that is there: a stage of a newer version may vouch for files in a folder that this one knows, too.
+    named = {path for stage in ledger_stages(corpus) for path in Ledger(corpus, stage).live()["path"].to_pylist()}
     named |= live_media(corpus)
     everything = (info for info in corpus.files() if info.mtime < before)
     return [info for info in everything if _is_garbage(corpus.relative(info.path), named)]

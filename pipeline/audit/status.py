@@ -12,18 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.ledger import Ledger, query
-from pipeline.flow.crawl import STAGE as CRAWL
-from pipeline.flow.detect_imported import IMPORT
-from pipeline.flow.order import NAMES
+from pipeline.corpus.ledger import Ledger, ledger_stages, query
+from pipeline.flow.order import WRITERS
 from pipeline.run.progress import announced_path
 
 # A run that says nothing for so long, and for ten times as long as a unit takes it, was killed.
 _SILENT_S: Final = 600
 
-# An import is no stage of a run, and stands before the one that reads it.
-_CRAWL: Final = NAMES.index(CRAWL.name)
-_ORDER: Final = (*NAMES[:_CRAWL], IMPORT, *NAMES[_CRAWL:])
+_ORDER: Final = tuple(writer.name for writer in WRITERS)
 
 _UNITS = """
 SELECT stage, count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = 'empty') AS empty,
@@ -112,8 +108,7 @@ class Status:
 
 def gather(corpus: Corpus) -> Status:
     """Read the ledgers of all stages."""
-    found = {corpus.relative(info.path).split("/")[1] for info in corpus.files("ledger")}
-    names = sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+    names = sorted(ledger_stages(corpus), key=_place)
     ledgers = [Ledger(corpus, name) for name in names]
     if not ledgers:
         return Status(stages=(), reasons=())
@@ -159,6 +154,11 @@ def render(status: Status) -> Iterator[RenderableType]:
     for reason in status.reasons:
         yield Text(f"\n{reason.stage}: {reason.units} unit(s) {reason.kind}, such as {reason.example}", style="bold")
         yield Text(f"  {reason.message}")
+
+
+def _place(name: str) -> int:
+    # The ledger of a stage that this version does not have comes last.
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 
 def _stage(corpus: Corpus, units: dict[str, Any], pace: dict[str, Any]) -> StageStatus:

@@ -16,6 +16,7 @@ from pipeline.audit.printing import Format, render
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, query
 from pipeline.errors import UserError
+from pipeline.flow.order import STAGES
 from pipeline.recipe import Recipe
 from stages.caption.config import CaptionConfig
 
@@ -163,14 +164,14 @@ def dependents(corpus: Corpus, name: str) -> list[str]:
 
 
 def drop(corpus: Corpus, name: str, run_id: str) -> dict[str, int]:
-    """Retire every unit of a variant: captions, manifest, checkpoints. ``reidforge gc`` then removes the files.
+    """Retire every unit of a variant, in every stage whose tables are by variant; ``reidforge gc`` removes the files.
 
     Returns:
         Units retired, by stage.
     """
     retired = {}
     # From the end of the flow, so that a drop cut short never leaves a manifest of captions that are gone.
-    for stage in ("pretrain", "publish", "caption"):
+    for stage in (stage.name for stage in reversed(STAGES) if stage.by_variant):
         ledger = Ledger(corpus, stage)
         rows = [row for row in ledger.latest().to_pylist() if row["scope"] == name and row["status"] != "retired"]
         if rows:

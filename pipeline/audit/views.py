@@ -4,8 +4,7 @@ import datetime as dt
 import functools
 import json
 import re
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -13,44 +12,12 @@ import pyarrow.compute as pc
 import yaml
 from fsspec.implementations.arrow import ArrowFSWrapper
 
-import schemas.tables as tables
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.ledger import Ledger, ledger_stages
 from pipeline.errors import UserError
-
-
-@dataclass(frozen=True)
-class Source:
-    """One table of a corpus: the folder that its files lie in, and the column that the ledger's scope becomes."""
-
-    name: str
-    folder: str
-    schema: pa.Schema
-    scope: str | None = None
-
-
-def _embeddings() -> pa.Schema:
-    # DuckDB has no half floats, and models differ in length.
-    schema = tables.embeddings(1)
-    position = schema.get_field_index("embedding")
-    return schema.set(position, schema.field(position).with_type(pa.list_(pa.float32())))
-
-
-SOURCES: Final = (
-    Source("listings", "listings", tables.LISTINGS),
-    Source("videos", "videos", tables.VIDEOS),
-    Source("detections", "detections", tables.DETECTIONS),
-    Source("imported", "imported", tables.IMPORTED),
-    Source("crops", "crops", tables.CROPS),
-    Source("tracks", "tracks", tables.TRACKS),
-    Source("duplicates", "duplicates", tables.DUPLICATES),
-    Source("statics", "statics", tables.STATICS),
-    Source("embeddings", "embeddings", _embeddings(), "model"),
-    Source("evidence", "evidence", tables.EVIDENCE, "model"),
-    Source("captions", "captions", tables.CAPTIONS, "variant"),
-    Source("manifest", "manifests", tables.MANIFEST, "variant"),
-    Source("metrics", "checkpoints", tables.METRICS, "variant"),
-)
+from pipeline.flow.order import TABLES
+from schemas.declaration import Table
+from schemas.tables import LEDGER
 
 
 class CorpusFileSystem(ArrowFSWrapper):  # type: ignore[misc]
@@ -95,7 +62,9 @@ def scheme(corpus: Corpus) -> str:
 
 
 def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> list[str]:
-    """Create the schema ``source``: a view per table, and the ledger as it stands now.
+    """Create the schema ``source``: the ledger as it stands now, and per declared table a view of the rows that count.
+
+    The schema ``main`` gets the same views, with the declared comments; ``schemas/views.sql`` replaces some of them.
 
     Returns:
         Every file that the views read, under every spelling that they use.
@@ -107,12 +76,12 @@ def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
     live = _define_ledger(connection, corpus)
     _define_runs(connection, corpus)
     files: list[str] = []
-    for source in SOURCES:
-        rows = [row for row in live if row["path"].startswith(f"{source.folder}/") and row["path"].endswith(".parquet")]
+    for table in TABLES:
+        rows = [row for row in live if row["path"].startswith(f"{table.folder}/") and row["path"].endswith(".parquet")]
         try:
-            connection.execute(f"CREATE VIEW source.{source.name} AS {_select(source, rows, corpus)}")
+            connection.execute(_define_views(table, _select(table, rows, corpus)))
         except (duckdb.Error, OSError) as error:
-            raise UserError(f"corpus {corpus.uri}: {source.name} cannot be read: {one_line(error)}") from error
+            raise UserError(f"corpus {corpus.uri}: {table.name} cannot be read: {one_line(error)}") from error
         files += sorted({row["file"] for row in rows})
     return [*files, *(pattern for file in files if corpus.is_local and (pattern := _escape(file)) != file)]
 
@@ -122,9 +91,8 @@ class _AllStages(Ledger):
 
     def __init__(self, corpus: Corpus) -> None:
         super().__init__(corpus, "")
-        stages = {corpus.relative(info.path).split("/")[1] for info in corpus.files("ledger")}
-        rows = [Ledger(corpus, stage).history() for stage in sorted(stages)]
-        self._history = pa.concat_tables([tables.LEDGER.empty_table(), *rows])
+        rows = [Ledger(corpus, stage).history() for stage in ledger_stages(corpus)]
+        self._history = pa.concat_tables([LEDGER.empty_table(), *rows])
         self._latest = super().latest()
 
     def history(self) -> pa.Table:
@@ -158,23 +126,32 @@ def _define_runs(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
             connection.execute("INSERT INTO source.runs VALUES ($run, $recipe)", {"run": run_id, "recipe": recipe})
 
 
-def _select(source: Source, rows: list[dict[str, Any]], corpus: Corpus) -> str:
+def _define_views(table: Table, select: str) -> str:
+    counting = f"SELECT * EXCLUDE (file) FROM ({select}) SEMI JOIN source.live USING (unit_id, file)"  # noqa: S608 - quoted
+    return f"""
+        CREATE VIEW source."{table.name}" AS {counting};
+        CREATE VIEW main."{table.name}" AS FROM source."{table.name}";
+        COMMENT ON VIEW main."{table.name}" IS {quote(table.row)};
+    """
+
+
+def _select(table: Table, rows: list[dict[str, Any]], corpus: Corpus) -> str:
     """SELECT of a table's files, scope by scope, so that a query on one variant opens the files of that variant."""
     files: dict[str, set[str]] = {}
     for row in rows:
         files.setdefault(row["scope"], set()).add(row["file"])
-    parts = (_select_files(source, scope, sorted(paths), corpus) for scope, paths in sorted(files.items()))
-    return "\nUNION ALL\n".join(parts) or _select_nothing(source)
+    parts = (_select_files(table, scope, sorted(paths), corpus) for scope, paths in sorted(files.items()))
+    return "\nUNION ALL\n".join(parts) or _select_nothing(table)
 
 
-def _select_files(source: Source, scope: str, files: list[str], corpus: Corpus) -> str:
-    columns = [f'"{name}"' for name, _ in _kinds(source.name)]
-    labels = [f"{quote(scope)} AS {source.scope}"] if source.scope else []
+def _select_files(table: Table, scope: str, files: list[str], corpus: Corpus) -> str:
+    columns = [f'"{name}"' for name, _ in _kinds(table)]
+    labels = [f"{quote(scope)} AS {table.scope}"] if table.scope else []
     paths = ", ".join(quote(_escape(file) if corpus.is_local else file) for file in files)
     # Named by name, a column that an older version did not write yet is null, and no file is opened to look.
     fields = (
         f"{quote(name)}: {{name: {quote(name)}, type: {quote(kind)}, default_value: NULL}}"
-        for name, kind in _kinds(source.name)
+        for name, kind in _kinds(table)
     )
     scan = (
         f"read_parquet([{paths}], schema = MAP {{{', '.join(fields)}}}, filename = 'file', hive_partitioning = false)"
@@ -182,19 +159,26 @@ def _select_files(source: Source, scope: str, files: list[str], corpus: Corpus) 
     return f"SELECT {', '.join([*labels, *columns, 'file'])} FROM {scan}"  # noqa: S608 - quoted
 
 
-def _select_nothing(source: Source) -> str:
-    columns = [f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in _kinds(source.name)]
-    labels = [f"'' AS {source.scope}"] if source.scope else []
+def _select_nothing(table: Table) -> str:
+    columns = [f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in _kinds(table)]
+    labels = [f"'' AS {table.scope}"] if table.scope else []
     return f"SELECT {', '.join([*labels, *columns, 'CAST(NULL AS VARCHAR) AS file'])} WHERE false"
 
 
 @functools.cache
-def _kinds(name: str) -> list[tuple[str, str]]:
-    """Columns of a source with DuckDB's own types for them."""
-    (schema,) = (source.schema for source in SOURCES if source.name == name)
+def _kinds(table: Table) -> list[tuple[str, str]]:
+    """Columns of a table with DuckDB's own types for them."""
+    schema = pa.schema([pa.field(field.name, _without_halves(field.type)) for field in table.schema])
     with duckdb.connect() as connection:
         kinds = connection.from_arrow(schema.empty_table()).types
     return [(name, str(kind)) for name, kind in zip(schema.names, kinds, strict=True)]
+
+
+def _without_halves(kind: pa.DataType) -> pa.DataType:
+    """The type with float32 in place of float16, which DuckDB does not have."""
+    if pa.types.is_list(kind):
+        return pa.list_(_without_halves(kind.value_type))
+    return pa.float32() if kind == pa.float16() else kind
 
 
 def quote(text: str) -> str:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from pipeline.errors import UserError
+from schemas.parquet import TABLE_OPTIONS
 
 TEMPORARY = ".tmp-"
 
@@ -108,7 +109,7 @@ class Corpus:
             Size of the file in bytes.
         """
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, **(_PARQUET | options))
+        pq.write_table(table, sink, **(TABLE_OPTIONS | options))
         content = sink.getvalue()
         self.put(relative, content)
         return int(content.size)
@@ -117,34 +118,6 @@ class Corpus:
         """Read one Parquet file."""
         with self.open(relative) as file:
             return pq.read_table(file, columns=columns)
-
-
-# Row groups under 5,000 rows scan five to ten times slower in DuckDB than those above 100,000.
-_PARQUET: dict[str, Any] = {
-    "compression": "zstd",
-    "row_group_size": 131_072,
-    "write_page_index": True,
-    "store_schema": True,
-}
-
-
-def blob_options(table: pa.Table, blob: str = "jpeg") -> dict[str, Any]:
-    """Parquet options for a table with a blob column: row groups of about 64 MB, the blob stored as it is."""
-    others = [name for name in table.column_names if name != blob]
-    per_row = max(1, table.nbytes // max(1, table.num_rows))
-    return {
-        "row_group_size": max(64, (64 << 20) // per_row),
-        "use_dictionary": others,
-        "compression": {name: "none" if name == blob else "zstd" for name in _leaves(table.schema)},
-        "write_statistics": others,
-    }
-
-
-def _leaves(schema: pa.Schema) -> list[str]:
-    """Leaf columns by the names that Parquet gives them."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), sink)
-    return [column.path for column in pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema]
 
 
 def digest(*parts: str, length: int = 16) -> str:

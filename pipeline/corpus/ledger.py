@@ -34,6 +34,11 @@ FROM latest WHERE status IN ('ok', 'empty')
 """
 
 
+def ledger_stages(corpus: Corpus) -> list[str]:
+    """Names of everything that has a ledger in a corpus, sorted."""
+    return sorted({corpus.relative(info.path).split("/")[1] for info in corpus.files("ledger")})
+
+
 class Ledger:
     """Ledger of one stage of one corpus."""
 

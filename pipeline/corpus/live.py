@@ -9,59 +9,57 @@ import pyarrow.parquet as pq
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
-from schemas.tables import CROPS, DETECTIONS
-
-# Tables that have gained columns since the first version.
-_GROWN = {"detections": DETECTIONS, "crops": CROPS}
+from schemas.declaration import Table
 
 
-def live_files(corpus: Corpus, stage: str, folder: str, scope: str = "") -> dict[str, list[str]]:
+def live_files(corpus: Corpus, stage: str, table: Table, scope: str = "") -> dict[str, list[str]]:
     """Files of one table, each with the units in it whose rows count.
 
     Args:
         corpus: The corpus.
-        stage: Stage that writes the table.
-        folder: The table's folder, as in ``crops`` or ``captions/faithful``.
-        scope: Model or variant.
+        stage: Stage that wrote the rows; another stage's rows of the same table are not listed.
+        table: The table.
+        scope: Model or variant; empty for tables without a scope.
 
     Returns:
         Unit ids by path, both sorted.
     """
     found: dict[str, list[str]] = defaultdict(list)
     for row in Ledger(corpus, stage).live().to_pylist():
-        if row["scope"] == scope and row["path"].startswith(f"{folder}/"):
+        if row["scope"] == scope and row["path"].startswith(f"{table.under(scope)}/"):
             found[row["path"]].append(row["unit_id"])
     return {path: sorted(units) for path, units in sorted(found.items())}
 
 
-def read_live(corpus: Corpus, path: str, units: list[str], columns: list[str] | None = None) -> pa.Table:
-    """Rows of one file that belong to the given units; columns that an older version did not write are null."""
-    wanted = None if columns is None else [*dict.fromkeys([*columns, "unit_id"])]
-    table = _filled(_read(corpus, path, wanted), path.partition("/")[0], wanted)
-    rows = table.filter(pc.is_in(table["unit_id"], pa.array(units, pa.string())))
-    return rows if columns is None else rows.select(columns)
+def read_live(corpus: Corpus, table: Table, path: str, units: list[str], columns: list[str] | None = None) -> pa.Table:
+    """Rows of one file of a table that belong to the given units.
 
+    Args:
+        corpus: The corpus.
+        table: The table.
+        path: The file, below the corpus.
+        units: Units whose rows are wanted.
+        columns: Columns to read, in this order; None = all, in the order of the schema.
 
-def _read(corpus: Corpus, path: str, wanted: list[str] | None) -> pa.Table:
+    Returns:
+        The rows. Nullable columns that an older version did not write are null.
+    """
+    wanted = table.schema.names if columns is None else columns
     with corpus.open(path) as file:
         source = pq.ParquetFile(file)
         there = source.schema_arrow.names
-        return source.read(columns=None if wanted is None else [name for name in wanted if name in there])
+        rows = source.read(columns=[name for name in dict.fromkeys([*wanted, "unit_id"]) if name in there])
+    rows = rows.filter(pc.is_in(rows["unit_id"], pa.array(units, pa.string())))
+    for field in table.schema:
+        if field.name in wanted and field.name not in there and field.nullable:
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows.select(wanted)
 
 
-def _filled(table: pa.Table, folder: str, wanted: list[str] | None) -> pa.Table:
-    schema = _GROWN.get(folder, table.schema)
-    for field in schema:
-        if field.name not in table.column_names and field.nullable and (wanted is None or field.name in wanted):
-            table = table.append_column(field, pa.nulls(len(table), field.type))
-    # Whole tables of old and new files are put together, so their columns come in the schema's order.
-    return table.select(schema.names) if wanted is None and folder in _GROWN else table
-
-
-def scan(corpus: Corpus, stage: str, folder: str, columns: list[str], scope: str = "") -> Iterator[pa.Table]:
+def scan(corpus: Corpus, stage: str, table: Table, columns: list[str], scope: str = "") -> Iterator[pa.Table]:
     """Live rows of a whole table, file by file."""
-    for path, units in live_files(corpus, stage, folder, scope).items():
-        yield read_live(corpus, path, units, columns)
+    for path, units in live_files(corpus, stage, table, scope).items():
+        yield read_live(corpus, table, path, units, columns)
 
 
 def stem(path: str) -> str:
@@ -69,7 +67,7 @@ def stem(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".parquet")
 
 
-def derived(corpus: Corpus, stage: str, folder: str, scope: str) -> dict[str, str]:
+def derived(corpus: Corpus, stage: str, table: Table, scope: str) -> dict[str, str]:
     """Live files of a stage that makes one file of each file before it: by the stem of that source."""
-    files = live_files(corpus, stage, folder, scope)
+    files = live_files(corpus, stage, table, scope)
     return {unit.rpartition("/")[2]: path for path, units in files.items() for unit in units}

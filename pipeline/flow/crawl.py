@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+import schemas.tables
 from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.live import scan
 from pipeline.errors import UserError
@@ -18,12 +19,15 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
+from schemas.declaration import Table
 from stages.crawl.config import CrawlConfig
 from stages.crawl.sources import given_urls, video_key
 from stages.video.facts import VideoFacts
 from stages.video.limits import VideoLimits
 
-VIDEOS = "videos"
+VIDEOS = Table(
+    name="videos", folder="videos", schema=schemas.tables.VIDEOS, row="one row per video that was downloaded"
+)
 MEDIA = "media"
 
 # A crawl of weeks commits small files of few rows; the rows are small, and the table is read whole.
@@ -34,10 +38,8 @@ _WANTED = pa.schema([pa.field("url", pa.string()), pa.field("query", pa.string()
 
 def live_videos(corpus: Corpus) -> Iterator[Row]:
     """Rows of ``videos`` that count; a video that two addresses led to is given once."""
-    import schemas.tables
-
     seen = set()
-    for table in scan(corpus, "crawl", VIDEOS, schemas.tables.VIDEOS.names):
+    for table in scan(corpus, "crawl", VIDEOS, VIDEOS.schema.names):
         for row in table.to_pylist():
             if row["video_id"] not in seen:
                 seen.add(row["video_id"])
@@ -54,7 +56,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     for url in given_urls(recipe.crawl):
         rows.setdefault(_unit_id(url), {"url": url, "query": None})
     columns = ["video_id", "url", "query"]
-    for table in (*scan(corpus, DISCOVER.name, LISTINGS, columns), *scan(corpus, IMPORT, LISTINGS, columns)):
+    for table in (*scan(corpus, DISCOVER.name, LISTINGS, columns), *scan(corpus, IMPORT.name, LISTINGS, columns)):
         for row in table.to_pylist():
             rows.setdefault(row["video_id"], {"url": row["url"], "query": row["query"]})
     return units([{"unit_id": unit, "inputs": ""} | row for unit, row in rows.items()], _WANTED)
@@ -83,7 +85,7 @@ def _make_fetch(corpus: Corpus, config: CrawlConfig, limits: VideoLimits) -> Ste
             media = f"{MEDIA}/{digest(row['unit_id'])}{fetched.path.suffix}"
             video = video_row(fetched, facts, media_path=media, query=row["query"], unit_id=row["unit_id"])
             corpus.upload(fetched.path, media)
-        return result({VIDEOS: video}, "")
+        return result({VIDEOS.name: video}, "")
 
     return crawl
 
@@ -108,6 +110,7 @@ def _check(recipe: Recipe) -> None:
 
 STAGE = Stage(
     name="crawl",
+    tables=(VIDEOS,),
     unit="video",
     version=1,
     identity=_identity,

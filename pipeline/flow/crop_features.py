@@ -11,8 +11,10 @@ from pipeline.corpus.files import Corpus
 from pipeline.corpus.live import derived, live_files, read_live, stem
 from pipeline.errors import UserError
 from pipeline.flow import embed, reid
+from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
 from pipeline.run.units import Row
+from schemas.declaration import Table
 
 Features = tuple[dict[str, int], npt.NDArray[np.float16]]
 """Row by crop_id, and the features themselves: float16 [N, D]."""
@@ -29,19 +31,19 @@ PIECE = pa.struct(
 NO_FEATURES: Features = ({}, np.zeros((0, 0), np.float16))
 
 
-def pieces_by_video(corpus: Corpus, folder: str, features: dict[str, str]) -> dict[str, list[Row]]:
+def pieces_by_video(corpus: Corpus, table: Table, features: dict[str, str]) -> dict[str, list[Row]]:
     """What each video has in the files of one of detect's tables.
 
     Args:
         corpus: The corpus.
-        folder: ``crops`` or ``detections``.
+        table: ``CROPS`` or ``DETECTIONS``.
         features: Files of features by the stem of the file of crops; empty where none are wanted.
 
     Returns:
         Rows of ``PIECE`` by video_id.
     """
     found: dict[str, dict[str, list[str]]] = defaultdict(dict)
-    for path, units in live_files(corpus, "detect", folder).items():
+    for path, units in live_files(corpus, DETECT.name, table).items():
         for unit in units:
             found[unit.rpartition("/")[0]].setdefault(path, []).append(unit)
     return {
@@ -58,13 +60,13 @@ def digest_parts(pieces: list[Row]) -> list[str]:
 def feature_files(corpus: Corpus, recipe: Recipe, kind: str) -> dict[str, str]:
     """Files of features by the stem of the file of crops; ``kind`` is clip or reid."""
     if kind == "reid":
-        return derived(corpus, reid.STAGE.name, reid.folder(recipe), recipe.reid.slug)
-    return derived(corpus, embed.STAGE.name, embed.folder(recipe), recipe.embed.slug)
+        return derived(corpus, reid.STAGE.name, embed.EMBEDDINGS, recipe.reid.slug)
+    return derived(corpus, embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
 
 
-def read_crops(corpus: Corpus, pieces: list[Row], columns: list[str]) -> pa.Table:
+def read_pieces(corpus: Corpus, table: Table, pieces: list[Row], columns: list[str]) -> pa.Table:
     """Rows of a video's pieces."""
-    return pa.concat_tables(read_live(corpus, piece["path"], piece["live"], columns) for piece in pieces)
+    return pa.concat_tables(read_live(corpus, table, piece["path"], piece["live"], columns) for piece in pieces)
 
 
 def read_features(corpus: Corpus, pieces: list[Row], video: str | None = None) -> Features:

@@ -5,29 +5,25 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import schemas.tables
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.live import live_files, scan
 from pipeline.flow import dedup, dedup_across, track
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
+from schemas.declaration import Table
 from stages.publish.marks import gather_marks
 
 
 class _Source(NamedTuple):
     stage: str
-    folder: str
-    schema: pa.Schema
+    table: Table
     columns: list[str]
 
 
-_TRACKS: Final = _Source(
-    track.STAGE.name, track.FOLDER, schemas.tables.TRACKS, ["detection_id", "track_id", "track_frames"]
-)
-_STATICS: Final = _Source(dedup.STAGE.name, dedup.STATICS, schemas.tables.STATICS, ["crop_id"])
+_TRACKS: Final = _Source(track.STAGE.name, track.TRACKS, ["detection_id", "track_id", "track_frames"])
+_STATICS: Final = _Source(dedup.STAGE.name, dedup.STATICS, ["crop_id"])
 _DUPLICATES: Final = tuple(
-    _Source(stage.name, dedup.DUPLICATES, schemas.tables.DUPLICATES, ["crop_id", "duplicate_of"])
-    for stage in (dedup.STAGE, dedup_across.STAGE)
+    _Source(stage.name, dedup.DUPLICATES, ["crop_id", "duplicate_of"]) for stage in (dedup.STAGE, dedup_across.STAGE)
 )
 
 
@@ -48,6 +44,6 @@ def read_marks(corpus: Corpus) -> pa.Table:
 
 
 def _read(corpus: Corpus, *sources: _Source) -> pa.Table:
-    tables = (table for stage, folder, _, columns in sources for table in scan(corpus, stage, folder, columns))
-    empty = sources[0].schema.empty_table().select(sources[0].columns)
+    tables = (rows for stage, table, columns in sources for rows in scan(corpus, stage, table, columns))
+    empty = sources[0].table.schema.empty_table().select(sources[0].columns)
     return pa.concat_tables([empty, *tables])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+import schemas.tables
 from pipeline.corpus.files import Corpus, digest
 from pipeline.flow import crop_features
 from pipeline.flow.detect import CROPS
@@ -13,10 +14,21 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
+from schemas.declaration import Table
 from stages.dedup.config import DedupConfig
 
-DUPLICATES = "duplicates"
-STATICS = "statics"
+DUPLICATES = Table(
+    name="duplicates",
+    folder="duplicates",
+    schema=schemas.tables.DUPLICATES,
+    row="one row per crop that another stands for; that one has no row here itself",
+)
+STATICS = Table(
+    name="statics",
+    folder="statics",
+    schema=schemas.tables.STATICS,
+    row="one row per crop of a person that never moves: a poster, a mannequin",
+)
 
 # Videos whose rows share a file.
 _UNITS_PER_FILE = 64
@@ -52,10 +64,10 @@ def _make_dedup(corpus: Corpus, config: DedupConfig) -> Step:
     from stages.dedup.duplicate_rows import VIDEO_COLUMNS, dedup_video
 
     def dedup(row: Row) -> Row:
-        crops = crop_features.read_crops(corpus, row["pieces"], list(VIDEO_COLUMNS))
+        crops = crop_features.read_pieces(corpus, CROPS, row["pieces"], list(VIDEO_COLUMNS))
         known, vectors = crop_features.read_features(corpus, row["pieces"], row["unit_id"])
         statics, duplicates = dedup_video(crops, known, vectors, row["unit_id"], config)
-        return result({STATICS: statics, DUPLICATES: duplicates}, "no crop is like another of its video")
+        return result({STATICS.name: statics, DUPLICATES.name: duplicates}, "no crop is like another of its video")
 
     return dedup
 
@@ -74,6 +86,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="dedup",
+    tables=(STATICS, DUPLICATES),
     unit="video",
     version=1,
     identity=_identity,

@@ -12,6 +12,7 @@ from pipeline.corpus.live import live_files, read_live
 from pipeline.flow import crop_features
 from pipeline.flow.dedup import DUPLICATES, video_pieces
 from pipeline.flow.dedup import STAGE as DEDUP
+from pipeline.flow.detect import CROPS
 from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
@@ -45,13 +46,13 @@ def _make_compare(corpus: Corpus, config: DedupConfig) -> Step:
     from stages.dedup.duplicate_rows import CROP_COLUMNS, dedup_across
 
     def compare(row: Row) -> Row:
-        crops = crop_features.read_crops(corpus, row["pieces"], list(CROP_COLUMNS))
+        crops = crop_features.read_pieces(corpus, CROPS, row["pieces"], list(CROP_COLUMNS))
         for found in row["found"]:
-            behind = read_live(corpus, found["path"], found["live"], ["crop_id"])["crop_id"]
+            behind = read_live(corpus, DUPLICATES, found["path"], found["live"], ["crop_id"])["crop_id"]
             crops = crops.filter(pc.invert(pc.is_in(crops["crop_id"], value_set=behind.combine_chunks())))
         known, vectors = crop_features.read_features(corpus, row["pieces"])
         table = dedup_across(crops.sort_by("crop_id"), known, vectors, row["unit_id"], config)
-        return result({DUPLICATES: table}, "no crop is like one of another video")
+        return result({DUPLICATES.name: table}, "no crop is like one of another video")
 
     return compare
 
@@ -62,6 +63,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="dedup_across",
+    tables=(DUPLICATES,),
     unit="corpus",
     version=1,
     identity=_identity,

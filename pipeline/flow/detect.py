@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+import schemas.tables
 from pipeline.corpus.files import Corpus
 from pipeline.errors import UserError
 from pipeline.flow import detect_imported
@@ -20,6 +21,7 @@ from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, busy_actors_for, stream
 from pipeline.run.units import PICTURES, RESULT, Row, Step, pictures, result
 from pipeline.run.weights import weights_digest
+from schemas.declaration import Table
 from stages.arrays import Floats, Image
 from stages.detect.backends.choice import pick_backend
 from stages.detect.chunks import cut_chunks
@@ -32,8 +34,19 @@ log = logging.getLogger("reidforge")
 
 _Seen = tuple[list[Floats], list[Floats] | None, list[Floats | None]]  # per frame: boxes, keypoints, things
 
-DETECTIONS = "detections"
-CROPS = "crops"
+DETECTIONS = Table(
+    name="detections",
+    folder="detections",
+    schema=schemas.tables.DETECTIONS,
+    row="one row per person found in a sampled frame, dropped ones with their reasons",
+)
+CROPS = Table(
+    name="crops",
+    folder="crops",
+    schema=schemas.tables.CROPS,
+    row="one row per detection that was kept, with its JPEG",
+    counts_crops=True,
+)
 
 _DECODED = pa.schema(
     [
@@ -205,7 +218,7 @@ def _make_cut(config: DetectConfig) -> Step:
             things=things,
         )
         reason = "no person was found" if not detections.num_rows else "no person passed the rules"
-        return result({DETECTIONS: detections, CROPS: crops}, reason)
+        return result({DETECTIONS.name: detections, CROPS.name: crops}, reason)
 
     return cut
 
@@ -257,6 +270,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="detect",
+    tables=(DETECTIONS, CROPS),
     unit="chunk",
     version=2,
     identity=_identity,

@@ -13,13 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+import schemas.tables
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.live import live_files, read_live
 from pipeline.flow.chunk_units import CHUNK, chunk_rows, facts_of, read_within
+from pipeline.flow.discover import LISTINGS
 from pipeline.recipe import Recipe
-from pipeline.run.stage import Job, units
+from pipeline.run.stage import Job, Writer, units
 from pipeline.run.stream import BUSY_CPUS, Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
+from schemas.declaration import Table
 from stages.detect.chunks import Chunk, cut_chunks
 from stages.detect.config import DetectConfig
 from stages.errors import UnitError
@@ -27,10 +30,15 @@ from stages.imports.reference import Reference, find_reference, parse_reference
 
 log = logging.getLogger("reidforge")
 
-IMPORT = "import"
-"""Stage name in the ledger of what ``reidforge import`` wrote."""
+IMPORTED = Table(
+    name="imported",
+    folder="imported",
+    schema=schemas.tables.IMPORTED,
+    row="one row per published box that was imported, as it was published",
+)
 
-IMPORTED = "imported"
+IMPORT = Writer(name="import", tables=(LISTINGS, IMPORTED))
+"""What ``reidforge import`` writes; it is not a stage of a run."""
 
 _WANTED = pa.schema(
     [
@@ -55,8 +63,10 @@ def wanted(corpus: Corpus, recipe: Recipe, videos: Iterable[Row]) -> pa.Table:
     """Chunks with published boxes, of the videos that were crawled."""
     by_id = {video["video_id"]: video for video in videos}
     rows: list[Row] = []
-    for path, imports in live_files(corpus, IMPORT, IMPORTED).items():
-        table = read_live(corpus, path, sorted(set(imports) & set(by_id)), ["video_id", "frame_index", "person", *_BOX])
+    for path, imports in live_files(corpus, IMPORT.name, IMPORTED).items():
+        table = read_live(
+            corpus, IMPORTED, path, sorted(set(imports) & set(by_id)), ["video_id", "frame_index", "person", *_BOX]
+        )
         for video_id in pc.unique(table["video_id"]).to_pylist():
             boxes = table.filter(pc.equal(table["video_id"], video_id))
             rows += [row | {"boxes_path": path} for row in _chunks(by_id[video_id], boxes, recipe)]

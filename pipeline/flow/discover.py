@@ -11,10 +11,16 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
+from schemas.declaration import Table
 from stages.crawl.config import CrawlConfig
 from stages.crawl.sources import listing_queries
 
-LISTINGS = "listings"
+LISTINGS = Table(
+    name="listings",
+    folder="listings",
+    schema=schemas.tables.LISTINGS,
+    row="one row per video that a search, a playlist or an imported list names",
+)
 
 
 def _wanted(_: Corpus, recipe: Recipe) -> pa.Table:
@@ -32,13 +38,14 @@ def _make_list(config: CrawlConfig) -> Step:
     def list_query(row: Row) -> Row:
         entries = [entry | {"unit_id": row["unit_id"]} for entry in list_entries(row["unit_id"], config)]
         listed = pa.Table.from_pylist(entries, schema=schemas.tables.LISTINGS)
-        return result({LISTINGS: listed}, "the site lists no video for it")
+        return result({LISTINGS.name: listed}, "the site lists no video for it")
 
     return list_query
 
 
 STAGE = Stage(
     name="discover",
+    tables=(LISTINGS,),
     unit="query",
     version=1,
     identity=lambda _: {},

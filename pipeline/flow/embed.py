@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+import schemas.tables
 from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.live import live_files, read_live, stem
 from pipeline.errors import UserError
@@ -16,25 +17,28 @@ from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, actors_for, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from pipeline.run.weights import weights_digest
+from schemas.declaration import Table
 from stages.embed.config import EmbedConfig
 
-FOLDER = "embeddings"
-EVIDENCE = "evidence"
+EMBEDDINGS = Table(
+    name="embeddings",
+    folder="embeddings",
+    schema=schemas.tables.embeddings(),
+    row="one row per model, crop and region",
+    scope="model",
+)
+EVIDENCE = Table(
+    name="evidence",
+    folder="evidence",
+    schema=schemas.tables.EVIDENCE,
+    row="one row per model and crop: what its pixels and the detector say, beside CLIP",
+    scope="model",
+)
 
 _COLUMNS = ["crop_id", "video_id", "jpeg", "keypoints", "objects"]
 
 _WANTED = pa.schema([pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string()))])
 _READ = pa.schema([pa.field("crops", pa.large_binary())])
-
-
-def folder(recipe: Recipe) -> str:
-    """Folder of the recipe's embeddings."""
-    return f"{FOLDER}/{recipe.embed.slug}"
-
-
-def evidence_folder(recipe: Recipe) -> str:
-    """Folder of the evidence beside those embeddings; a unit's two files have the same name."""
-    return f"{EVIDENCE}/{recipe.embed.slug}"
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
@@ -53,7 +57,7 @@ def file_units(files: dict[str, list[str]], scope: str) -> pa.Table:
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.embed
     actors, cpus, gpus = actors_for(config.actors, config.threads)
-    embed = functools.partial(_make_embed, config, folder(job.recipe), evidence_folder(job.recipe))
+    embed = functools.partial(_make_embed, config)
     operators = [
         read_operator(job.corpus, actors),
         Operator(make_step=embed, fields=RESULT, cpus=cpus, gpus=gpus, actors=actors),
@@ -68,7 +72,7 @@ def read_operator(corpus: Corpus, actors: int) -> Operator:
 
 def _make_read(corpus: Corpus) -> Step:
     def read(row: Row) -> Row:
-        crops = read_live(corpus, row["path"], row["live"], _COLUMNS)
+        crops = read_live(corpus, CROPS, row["path"], row["live"], _COLUMNS)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, crops.schema) as writer:
             writer.write_table(crops)
@@ -77,7 +81,7 @@ def _make_read(corpus: Corpus) -> Step:
     return read
 
 
-def _make_embed(config: EmbedConfig, target: str, beside: str) -> Step:
+def _make_embed(config: EmbedConfig) -> Step:
     from stages.embed.clip_model import ClipModel
     from stages.embed.embed_crops import embed_crops
     from stages.heap import keep_freed_memory
@@ -88,7 +92,8 @@ def _make_embed(config: EmbedConfig, target: str, beside: str) -> Step:
     def embed(row: Row) -> Row:
         crops = pa.ipc.open_stream(row["crops"]).read_all()
         found = embed_crops(crops, model, config.regions, row["unit_id"], evidence=config.evidence)
-        return result({beside: found.evidence, target: found.embeddings}, "no crop of the file could be decoded")
+        rows = {EVIDENCE.name: found.evidence, EMBEDDINGS.name: found.embeddings}
+        return result(rows, "no crop of the file could be decoded")
 
     return embed
 
@@ -110,6 +115,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="embed",
+    tables=(EMBEDDINGS, EVIDENCE),
     unit="crops file",
     version=2,
     identity=_identity,

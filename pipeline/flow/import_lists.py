@@ -81,12 +81,12 @@ def import_luperson(
         check_url(url.replace("{id}", "x"))
         listed = None if videos is None else read_names(videos)
         found = read_detections(detections, memory)
-        with LedgerWriter(Ledger(corpus, IMPORT)) as ledger:
+        with LedgerWriter(Ledger(corpus, IMPORT.name)) as ledger:
             for batch in _batches(_units(found, listed, first_frame, url, summary)):
                 ledger.add(_write(corpus, batch, first_frame))
     except ValueError as error:
         raise UserError(str(error)) from error
-    Ledger(corpus, IMPORT).compact()
+    Ledger(corpus, IMPORT.name).compact()
     if not summary.videos and not summary.refused:
         raise UserError(f"{detections}: none of its videos was taken: no name in it stands in {videos}")
     return summary
@@ -190,15 +190,15 @@ def _batches(videos: Iterator[_Video]) -> Iterator[list[_Video]]:
 
 def _write(corpus: Corpus, batch: list[_Video], first_frame: int) -> Iterator[dict[str, Any]]:
     """Write the rows of some videos into shared files; returns their ledger rows."""
-    fingerprint = digest(IMPORT, "luperson", str(first_frame))
+    fingerprint = digest(IMPORT.name, "luperson", str(first_frame))
     inputs = {video.video_id: _digest(video.boxes) for video in batch}
     name = digest(fingerprint, *chain.from_iterable(sorted(inputs.items())))
-    outputs = {IMPORTED: f"{IMPORTED}/{name}.parquet", LISTINGS: f"{LISTINGS}/{name}.parquet"}
+    outputs = {table.name: f"{table.folder}/{name}.parquet" for table in (IMPORTED, LISTINGS)}
     good = sorted((video for video in batch if not video.error), key=lambda video: video.video_id)
     if good:
-        corpus.write_table(pa.concat_tables(video.boxes for video in good), outputs[IMPORTED])
+        corpus.write_table(pa.concat_tables(video.boxes for video in good), outputs[IMPORTED.name])
         listings = pa.Table.from_pylist([video.listing for video in good], schema=schemas.tables.LISTINGS)
-        corpus.write_table(listings, outputs[LISTINGS])
+        corpus.write_table(listings, outputs[LISTINGS.name])
     run_id = new_run_id()
     for video in batch:
         yield {

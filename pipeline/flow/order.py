@@ -1,11 +1,27 @@
-"""All stages, in the order in which they run."""
+"""Everything that writes tables, in order; a new stage is imported and put into ``WRITERS`` here."""
+
+from typing import Final
 
 from pipeline.errors import UserError
-from pipeline.flow import caption, crawl, dedup, dedup_across, detect, discover, embed, pretrain, publish, reid, track
-from pipeline.run.stage import Stage
+from pipeline.flow import (
+    caption,
+    crawl,
+    dedup,
+    dedup_across,
+    detect,
+    detect_imported,
+    discover,
+    embed,
+    pretrain,
+    publish,
+    reid,
+    track,
+)
+from pipeline.run.stage import Stage, Writer
 
-STAGES: tuple[Stage, ...] = (
+WRITERS: Final[tuple[Writer, ...]] = (
     discover.STAGE,
+    detect_imported.IMPORT,
     crawl.STAGE,
     detect.STAGE,
     embed.STAGE,
@@ -18,7 +34,13 @@ STAGES: tuple[Stage, ...] = (
     pretrain.STAGE,
 )
 
-NAMES = tuple(stage.name for stage in STAGES)
+STAGES: Final = tuple(writer for writer in WRITERS if isinstance(writer, Stage))
+"""What a run runs, in this order."""
+
+NAMES: Final = tuple(stage.name for stage in STAGES)
+
+TABLES: Final = tuple(dict.fromkeys(table for writer in WRITERS for table in writer.tables))
+"""Every table of a corpus."""
 
 
 def select_stages(first: str | None, last: str | None) -> list[Stage]:

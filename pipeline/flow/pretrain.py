@@ -19,9 +19,16 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.units import LOST, OUTCOME, Row
 from pipeline.run.weights import weights_digest
+from schemas.declaration import Table
 from stages.errors import UnitError
 
-FOLDER = "checkpoints"
+METRICS = Table(
+    name="metrics",
+    folder="checkpoints",
+    schema=schemas.tables.METRICS,
+    row="one row per metric that pre-training reported",
+    scope="variant",
+)
 
 log = logging.getLogger("reidforge")
 
@@ -35,7 +42,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 
 
 def _manifest(corpus: Corpus, recipe: Recipe) -> list[str]:
-    return list(live_files(corpus, publish.STAGE.name, publish.folder(recipe), recipe.caption.variant))
+    return list(live_files(corpus, publish.STAGE.name, publish.MANIFEST, recipe.caption.variant))
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:
@@ -43,7 +50,7 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     from ray.train.torch import TorchTrainer
 
     (unit,) = job.todo.to_pylist()
-    folder = f"{FOLDER}/{job.scope}/{digest(job.fingerprint, unit['inputs'])}"
+    folder = f"{METRICS.under(job.scope)}/{digest(job.fingerprint, unit['inputs'])}"
     config = job.recipe.pretrain
     settings = {"corpus": job.corpus, "recipe": job.recipe, "folder": folder, "unit": unit["unit_id"]}
     trainer = TorchTrainer(
@@ -195,6 +202,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="pretrain",
+    tables=(METRICS,),
     unit="run",
     version=1,
     identity=_identity,

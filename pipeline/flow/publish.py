@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus.files import Corpus, blob_options, digest
+from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.live import derived, live_files, read_live, scan, stem
 from pipeline.flow import caption, embed
@@ -20,12 +20,20 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, parts
 from pipeline.run.units import OUTCOME, Row, Step
+from schemas.declaration import Table
+from schemas.parquet import blob_options
 from stages.publish.manifest import manifest_table
 from stages.publish.marks import marked
 from stages.publish.selection import CROP_COLUMNS, plan_manifest
 from stages.publish.splits import SplitPlan
 
-FOLDER = "manifests"
+MANIFEST = Table(
+    name="manifest",
+    folder="manifests",
+    schema=schemas.tables.MANIFEST,
+    row="one row per variant and published crop: bytes, captions, split, provenance",
+    scope="variant",
+)
 
 log = logging.getLogger("reidforge")
 
@@ -33,11 +41,6 @@ _PART = pa.schema(
     [pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string())), pa.field("captions", pa.string())]
 )
 _WRITTEN = pa.schema([pa.field("output", pa.string()), pa.field("rows", pa.int64())])
-
-
-def folder(recipe: Recipe) -> str:
-    """Folder of the variant's manifest."""
-    return f"{FOLDER}/{recipe.caption.variant}"
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
@@ -52,8 +55,8 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 
 def _pieces(corpus: Corpus, recipe: Recipe) -> list[Row]:
     """Files of crops that have captions, each with the file that holds them."""
-    embedded = derived(corpus, embed.STAGE.name, embed.folder(recipe), recipe.embed.slug)
-    captions = derived(corpus, caption.STAGE.name, caption.folder(recipe), recipe.caption.variant)
+    embedded = derived(corpus, embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
+    captions = derived(corpus, caption.STAGE.name, caption.CAPTIONS, recipe.caption.variant)
     sources = {
         path: captions.get(stem(embedded.get(stem(path), ""))) for path in live_files(corpus, DETECT.name, CROPS)
     }
@@ -81,7 +84,7 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 def _plan(corpus: Corpus, recipe: Recipe, videos: pa.Table, marks: pa.Table) -> SplitPlan:
     crops = pa.concat_tables(scan(corpus, DETECT.name, CROPS, list(CROP_COLUMNS)))
     scope = recipe.caption.variant
-    captions = scan(corpus, caption.STAGE.name, caption.folder(recipe), ["crop_id", "captions"], scope)
+    captions = scan(corpus, caption.STAGE.name, caption.CAPTIONS, ["crop_id", "captions"], scope)
     return plan_manifest(marked(crops, marks), pa.concat_tables(captions), videos, recipe.publish)
 
 
@@ -102,11 +105,11 @@ def _make_write(
     known = ray.get(marks)
 
     def write(row: Row) -> Row:
-        crops = marked(read_live(job.corpus, row["path"], row["live"]), known)
+        crops = marked(read_live(job.corpus, CROPS, row["path"], row["live"]), known)
         captions = job.corpus.read_table(row["captions"])
         table = manifest_table(crops, captions, videos, plan, unit["unit_id"], fingerprints, job.recipe.publish)
         name = digest(job.fingerprint, unit["inputs"], row["path"])
-        output = f"{folder(job.recipe)}/{name}.parquet"
+        output = f"{MANIFEST.under(job.scope)}/{name}.parquet"
         if table.num_rows:
             job.corpus.write_table(table, output, **blob_options(table))
         return {"output": output, "rows": table.num_rows}
@@ -139,6 +142,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="publish",
+    tables=(MANIFEST,),
     unit="variant",
     version=1,
     identity=_identity,

@@ -20,11 +20,6 @@ from pipeline.run.weights import weights_digest
 from stages.embed.reid_model import ReidConfig
 
 
-def folder(recipe: Recipe) -> str:
-    """Folder of the recipe's re-identification features."""
-    return f"{embed.FOLDER}/{recipe.reid.slug}"
-
-
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     files = live_files(corpus, DETECT.name, CROPS) if recipe.reid.model is not None else {}
     return embed.file_units(files, recipe.reid.slug)
@@ -33,7 +28,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.reid
     actors, cpus, gpus = actors_for(config.actors, config.threads)
-    make_embed = functools.partial(_make_embed, config, folder(job.recipe))
+    make_embed = functools.partial(_make_embed, config)
     operators = [
         embed.read_operator(job.corpus, actors),
         Operator(make_step=make_embed, fields=RESULT, cpus=cpus, gpus=gpus, actors=actors),
@@ -41,7 +36,7 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     return stream(job, operators, units_per_file=1)
 
 
-def _make_embed(config: ReidConfig, target: str) -> Step:
+def _make_embed(config: ReidConfig) -> Step:
     from stages.embed.embed_crops import embed_crops
     from stages.embed.reid_model import ReidModel
 
@@ -50,7 +45,7 @@ def _make_embed(config: ReidConfig, target: str) -> Step:
     def embed_file(row: Row) -> Row:
         crops = pa.ipc.open_stream(row["crops"]).read_all()
         found = embed_crops(crops, model, ["whole"], row["unit_id"], evidence=False)
-        return result({target: found.embeddings}, "no crop of the file could be decoded")
+        return result({embed.EMBEDDINGS.name: found.embeddings}, "no crop of the file could be decoded")
 
     return embed_file
 
@@ -75,6 +70,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="reid",
+    tables=(embed.EMBEDDINGS,),
     unit="crops file",
     version=1,
     identity=_identity,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+import schemas.tables
 from pipeline.corpus.files import Corpus, digest
 from pipeline.errors import UserError
 from pipeline.flow import crop_features
@@ -16,9 +17,15 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
+from schemas.declaration import Table
 from stages.track.config import TrackConfig
 
-FOLDER = "tracks"
+TRACKS = Table(
+    name="tracks",
+    folder="tracks",
+    schema=schemas.tables.TRACKS,
+    row="one row per detection that belongs to a tracklet",
+)
 
 # Videos whose rows share a file.
 _UNITS_PER_FILE = 64
@@ -67,7 +74,7 @@ def _make_track(corpus: Corpus, config: TrackConfig) -> Step:
 
     def track(row: Row) -> Row:
         pieces = row["pieces"]
-        detections = crop_features.read_crops(corpus, pieces, list(DETECTION_COLUMNS))
+        detections = crop_features.read_pieces(corpus, DETECTIONS, pieces, list(DETECTION_COLUMNS))
         known, vectors = crop_features.read_features(corpus, pieces, row["unit_id"])
         table = tracks_table(
             detections,
@@ -78,7 +85,7 @@ def _make_track(corpus: Corpus, config: TrackConfig) -> Step:
             features=known,
             vectors=vectors,
         )
-        return result({FOLDER: table}, "nobody was seen twice")
+        return result({TRACKS.name: table}, "nobody was seen twice")
 
     return track
 
@@ -104,6 +111,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="track",
+    tables=(TRACKS,),
     unit="video",
     version=1,
     identity=_identity,

@@ -101,6 +101,7 @@ def _run_passes(run: Run, stage: Stage, plan: Plan, ledger: LedgerWriter, summar
                 recipe=run.recipe,
                 fingerprint=plan.fingerprint,
                 scope=plan.scope,
+                tables=stage.tables,
                 todo=todo,
                 progress=progress.within,
             )

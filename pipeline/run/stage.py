@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.corpus.files import Corpus, digest
 from pipeline.recipe import Recipe
 from pipeline.run.progress import Part
+from schemas.declaration import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Job:
         recipe: The resolved recipe.
         fingerprint: Configuration of the stage, part of every file name that it writes.
         scope: Model or variant, empty where there is none.
+        tables: Tables that the stage declares.
         todo: Units, one row each.
         progress: Takes progress inside a unit, for stages whose units take minutes and more.
     """
@@ -29,16 +31,34 @@ class Job:
     recipe: Recipe
     fingerprint: str
     scope: str
+    tables: tuple[Table, ...]
     todo: pa.Table
     progress: Callable[[Part], None] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A stage: which units it wants, and how a pass over them runs.
+class Writer:
+    """Anything that writes tables and has a ledger: a stage of a run, or ``reidforge import``.
 
     Args:
         name: Name in commands, ledger and recipe.
+        tables: Tables that it writes. SQL views, ``gc``, ``variant drop``, ``status`` and ``report`` follow from them.
+    """
+
+    name: str
+    tables: tuple[Table, ...]
+
+    @property
+    def by_variant(self) -> bool:
+        """Whether the units belong to caption variants."""
+        return any(table.scope == "variant" for table in self.tables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Writer):
+    """A stage: which units it wants, and how a pass over them runs.
+
+    Args:
         unit: What one unit is, for messages.
         version: Version of the code; raised when the same configuration gives other rows than before.
         identity: Everything of the recipe that decides the rows.
@@ -50,7 +70,6 @@ class Stage:
         finish: Called once after the last pass.
     """
 
-    name: str
     unit: str
     version: int
     identity: Callable[[Recipe], dict[str, Any]]

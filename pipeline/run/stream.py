@@ -58,7 +58,7 @@ def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iter
     """
     import ray.data
 
-    write = functools.partial(write_units, corpus=job.corpus, fingerprint=job.fingerprint)
+    write = functools.partial(write_units, corpus=job.corpus, fingerprint=job.fingerprint, tables=job.tables)
     for wave in _waves(job):
         per_file = min(units_per_file, len(wave))
         dataset = functools.reduce(_apply, operators, ray.data.from_arrow(wave))

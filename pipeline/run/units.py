@@ -12,13 +12,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.corpus.files import Corpus, blob_options, digest
+from pipeline.corpus.files import Corpus, digest
+from schemas.declaration import Table
+from schemas.parquet import blob_options
 from stages.errors import EmptyUnit, UnitError
 
 Row = dict[str, Any]
@@ -39,7 +41,7 @@ HEAD = pa.schema(
     ]
 )
 
-TABLE = pa.struct([pa.field("folder", pa.string()), pa.field("ipc", pa.large_binary())])
+TABLE = pa.struct([pa.field("table", pa.string()), pa.field("ipc", pa.large_binary())])
 
 RESULT = pa.schema([pa.field("tables", pa.list_(TABLE))])
 
@@ -141,19 +143,19 @@ def pictures(cell: pa.Array) -> list[npt.NDArray[np.uint8]]:
 
 
 def result(tables: Mapping[str, pa.Table], reason: str) -> Row:
-    """Last step's result: tables by folder of the corpus, the one that the next stage reads last.
+    """Result of a stage's last step.
 
     Args:
-        tables: Tables of the unit.
-        reason: What the ledger says when that last table has no row.
+        tables: The unit's rows by the name of the declared table; last the table that decides whether it is empty.
+        reason: What the ledger says when that table has no row.
     """
     *_, main = tables.values()
-    packed = [{"folder": folder, "ipc": _pack(table)} for folder, table in tables.items()]
+    packed = [{"table": name, "ipc": _pack(table)} for name, table in tables.items()]
     verdict = {} if main.num_rows else {"status": "empty", "error_type": "empty", "error_message": reason}
     return {"tables": packed, **verdict}
 
 
-def write_units(block: pa.Table, corpus: Corpus, fingerprint: str) -> pa.Table:
+def write_units(block: pa.Table, corpus: Corpus, fingerprint: str, tables: Sequence[Table]) -> pa.Table:
     """Write the tables of some finished units into shared files and return what the ledger must know.
 
     Names derive from units and fingerprint: a task that Ray repeats overwrites its own files, and files of another
@@ -161,11 +163,12 @@ def write_units(block: pa.Table, corpus: Corpus, fingerprint: str) -> pa.Table:
     """
     rows = sorted(block.to_pylist(), key=lambda row: str(row["unit_id"]))
     try:
-        written = _write_all([row for row in rows if row["tables"]], corpus, fingerprint)
+        written = _write_all([row for row in rows if row["tables"]], corpus, fingerprint, tables)
     except OSError as error:
         trouble = _failure("storage", f"the corpus could not be written: {error}", retryable=True)
         rows, written = [row if row["status"] == "failed" else row | trouble for row in rows], {}
-    return pa.Table.from_pylist([_outcome(row, written.get(row["unit_id"], {})) for row in rows], schema=OUTCOME)
+    outcomes = [_outcome(row, written.get(row["unit_id"], [])) for row in rows]
+    return pa.Table.from_pylist(outcomes, schema=OUTCOME)
 
 
 def start(todo: pa.Table, scope: str) -> Iterable[pa.Table]:
@@ -231,32 +234,44 @@ def _failure(kind: str, message: str, *, retryable: bool) -> Row:
     return {"status": "failed", "error_type": kind, "error_message": message, "retryable": retryable}
 
 
-def _write_all(rows: list[Row], corpus: Corpus, fingerprint: str) -> dict[str, dict[str, int]]:
-    """Write one file per folder; returns rows per file for every unit."""
+class _Part(NamedTuple):
+    """Rows of one unit in one file."""
+
+    path: str
+    rows: int
+    crops: int
+
+
+def _write_all(rows: list[Row], corpus: Corpus, fingerprint: str, tables: Sequence[Table]) -> dict[str, list[_Part]]:
+    """Write one file per table; returns what each unit has in which file."""
     name = digest(fingerprint, *(f"{row['unit_id']}@{row['inputs']}" for row in rows))
-    written: dict[str, dict[str, int]] = {row["unit_id"]: {} for row in rows}
-    for folder in dict.fromkeys(table["folder"] for row in rows for table in row["tables"]):
-        tables = {row["unit_id"]: table for row in rows if (table := _unpack(row, folder)).num_rows}
-        path = f"{folder}/{name}.parquet"
-        if tables:
-            _write(corpus, pa.concat_tables(tables.values()), path)
-        for unit, table in tables.items():
-            written[unit][path] = table.num_rows
+    written: dict[str, list[_Part]] = {row["unit_id"]: [] for row in rows}
+    for table in _returned(rows, tables):
+        found = {row["unit_id"]: part for row in rows if (part := _unpack(row, table.name)).num_rows}
+        path = f"{table.under(rows[0]['scope'])}/{name}.parquet"
+        if found:
+            _write(corpus, pa.concat_tables(found.values()), path, table.blob)
+        for unit, part in found.items():
+            written[unit].append(_Part(path, part.num_rows, part.num_rows if table.counts_crops else 0))
     return written
 
 
-def _write(corpus: Corpus, table: pa.Table, path: str) -> None:
-    options = blob_options(table) if "jpeg" in table.column_names else {}
-    corpus.write_table(table, path, **options)
+def _returned(rows: list[Row], tables: Sequence[Table]) -> list[Table]:
+    """Declared tables that the steps returned rows of, in the order in which they did."""
+    declared = {table.name: table for table in tables}
+    return [declared[name] for name in dict.fromkeys(part["table"] for row in rows for part in row["tables"])]
 
 
-def _outcome(row: Row, written: dict[str, int]) -> Row:
-    status = row["status"] or "ok"
+def _write(corpus: Corpus, table: pa.Table, path: str, blob: str | None) -> None:
+    corpus.write_table(table, path, **(blob_options(table, blob) if blob else {}))
+
+
+def _outcome(row: Row, written: list[_Part]) -> Row:
     return row | {
-        "status": status,
-        "outputs": list(written),
-        "rows_out": sum(written.values()),
-        "crops": sum(rows for path, rows in written.items() if path.startswith("crops/")) or None,
+        "status": row["status"] or "ok",
+        "outputs": [part.path for part in written],
+        "rows_out": sum(part.rows for part in written),
+        "crops": sum(part.crops for part in written) or None,
         "node": platform.node(),
     }
 
@@ -268,6 +283,6 @@ def _pack(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _unpack(row: Row, folder: str) -> pa.Table:
-    (ipc,) = (table["ipc"] for table in row["tables"] if table["folder"] == folder)
+def _unpack(row: Row, name: str) -> pa.Table:
+    (ipc,) = (part["ipc"] for part in row["tables"] if part["table"] == name)
     return pa.ipc.open_stream(ipc).read_all()

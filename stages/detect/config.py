@@ -205,7 +205,8 @@ class DetectConfig(Config):
     limits: VideoLimits = VideoLimits()
     """Videos beyond these are refused."""
     precision: Precision = "auto"
-    """Number format of the forward pass; auto = fp16 on a GPU, fp32 on a CPU."""
+    """Number format of the forward pass; auto = fp16 on a GPU, fp32 on a CPU. docs/speed.md says how far boxes and
+    scores of half precision may differ from those of fp32."""
     backend: Literal["auto"] | BackendName = "auto"
     """What runs the model; auto = ONNX Runtime in fp32 on a CPU where it is installed, else torch."""
     batch_size: int | None = Field(default=None, ge=1)

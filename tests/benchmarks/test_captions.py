@@ -8,6 +8,7 @@ import pytest
 import schemas.tables
 from benchmarks.captions import labelled, rendered, speed, variant_million
 from pipeline.corpus.live import live_files
+from pipeline.flow.embed import EMBEDDINGS
 from tests.evaluation.captions.test_labelled_sets import pa100k
 from tests.runs import tiny_clip
 
@@ -99,7 +100,7 @@ def test_speed_is_told_against_its_goals(clip: str, capsys: pytest.CaptureFixtur
 
 def test_the_synthetic_corpus_is_one_that_readers_accept(clip: str, tmp_path: Path) -> None:
     corpus = variant_million.write_corpus(str(tmp_path / "corpus"), 30, ["whole", "upper"], clip)
-    ((path, units),) = live_files(corpus, "embed", "embeddings/tiny", "tiny").items()
+    ((path, units),) = live_files(corpus, "embed", EMBEDDINGS, "tiny").items()
     table = corpus.read_table(path)
     assert table.schema.equals(schemas.tables.embeddings(16))
     assert (table.num_rows, len(set(table["crop_id"].to_pylist()))) == (60, 30)

@@ -76,34 +76,22 @@ def _check_the_ledger(corpus: Path) -> None:
     assert ask(corpus, "SELECT count(*) FROM crops ANTI JOIN captions USING (crop_id)") == [(0,)]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
-    """A corpus up to its captions, from a run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    with serve(CLIP.parent) as address:
-        recipe = write_recipe(folder / "r.yaml", folder / "corpus", [f"{address}/street.mp4"], clip)
-        done = reidforge("run", str(recipe), "--until", "caption")
-    assert done.returncode == 0, done.stderr
-    shutil.copy(recipe, folder / "corpus" / "recipe.yaml")
-    return folder / "corpus"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_at_any_moment_the_corpus_ends_as_if_nothing_had_happened(
-    tmp_path: Path, undisturbed: Path, seed: int
+    tmp_path: Path, captioned: Path, seed: int
 ) -> None:
     corpus = tmp_path / "corpus"
     # The crawl is done: what is killed is detect, embed and caption.
-    shutil.copytree(undisturbed, corpus, ignore=lambda folder, names: _later_stages(Path(folder), names))
-    recipe = undisturbed / "recipe.yaml"
+    shutil.copytree(captioned, corpus, ignore=lambda folder, names: _later_stages(Path(folder), names))
+    recipe = captioned / "recipe.yaml"
     chance = random.Random(seed)
     for stage in ("detect", "embed", "caption"):
         _run_and_kill(["run", str(recipe), "--corpus", str(corpus), "--until", "caption"], stage, chance.uniform(0, 6))
     done = reidforge("run", str(recipe), "--corpus", str(corpus), "--until", "caption")
     assert done.returncode == 0, done.stderr
     for view in ("videos", "detections", "crops", "embeddings", "captions"):
-        assert rows(corpus, view) == rows(undisturbed, view), view
+        assert rows(corpus, view) == rows(captioned, view), view
     finished = (
         "SELECT stage, unit_id, count(*) FROM ledger_history WHERE status = 'ok' GROUP BY ALL HAVING count(*) > 1"
     )
@@ -129,12 +117,12 @@ def _run_and_kill(arguments: list[str], stage: str, after: float) -> None:
 
 
 @pytest.mark.slow
-def test_garbage_of_a_superseded_recipe_is_found_and_removed(tmp_path: Path, undisturbed: Path) -> None:
+def test_garbage_of_a_superseded_recipe_is_found_and_removed(tmp_path: Path, captioned: Path) -> None:
     corpus = tmp_path / "corpus"
-    shutil.copytree(undisturbed, corpus)
+    shutil.copytree(captioned, corpus)
     before = rows(corpus, "captions")
     redone = reidforge(
-        "run", str(undisturbed / "recipe.yaml"), "--corpus", str(corpus), "--from", "caption", "--until", "caption",
+        "run", str(captioned / "recipe.yaml"), "--corpus", str(corpus), "--from", "caption", "--until", "caption",
         "--set", "caption.seed=5",
     )  # fmt: skip
     assert redone.returncode == 0, redone.stderr

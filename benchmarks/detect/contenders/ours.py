@@ -18,6 +18,7 @@ from pipeline.flow.detect import CROPS, STAGE
 from pipeline.recipe import Recipe
 from pipeline.run import cluster
 from pipeline.run.runner import Run, StageSummary, run_stage
+from schemas.declaration import Table
 from stages.crawl.download import Fetched
 from stages.crawl.video_rows import video_row
 from stages.video.limits import VideoLimits
@@ -58,14 +59,14 @@ def _crawl(corpus: Corpus, task: Task) -> None:
         )
         rows.append(video_row(fetched, facts, media_path="media/street.mp4", query=None, unit_id=video))
         outcomes.append(_outcome(video))
-    corpus.write_table(pa.concat_tables(rows).cast(schemas.tables.VIDEOS), f"{VIDEOS}/bench.parquet")
+    corpus.write_table(pa.concat_tables(rows).cast(schemas.tables.VIDEOS), f"{VIDEOS.folder}/bench.parquet")
     Ledger(corpus, "crawl").append(outcomes)
 
 
 def _outcome(unit: str) -> dict[str, object]:
     return {
         "unit_id": unit, "scope": "", "inputs": "", "fingerprint": "bench", "status": "ok", "attempts": 1,
-        "outputs": [f"{VIDEOS}/bench.parquet"], "rows_out": 1, "seconds": 0.0, "run_id": "bench",
+        "outputs": [f"{VIDEOS.folder}/bench.parquet"], "rows_out": 1, "seconds": 0.0, "run_id": "bench",
     }  # fmt: skip
 
 
@@ -76,9 +77,9 @@ def detect(corpus: Corpus, recipe: Recipe) -> StageSummary:
         return run_stage(run, STAGE)
 
 
-def count(corpus: Corpus, folder: str) -> int:
+def count(corpus: Corpus, table: Table) -> int:
     """Rows of a table that count."""
-    return sum(corpus.read_table(path, ["unit_id"]).num_rows for path in live_files(corpus, STAGE.name, folder))
+    return sum(corpus.read_table(path, ["unit_id"]).num_rows for path in live_files(corpus, STAGE.name, table))
 
 
 def main() -> None:
@@ -96,7 +97,7 @@ def main() -> None:
 
 
 def _frames(corpus: Corpus) -> int:
-    return int(corpus.read_table(f"{VIDEOS}/bench.parquet")["frames"][0].as_py())
+    return int(corpus.read_table(f"{VIDEOS.folder}/bench.parquet")["frames"][0].as_py())
 
 
 if __name__ == "__main__":

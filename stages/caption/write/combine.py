@@ -15,7 +15,7 @@ from stages.caption.bank.bank import Bank
 from stages.caption.bank.phrases import WORDS_OF_OTHERS
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig, Style
-from stages.caption.read.decisions import Decisions
+from stages.caption.read.readings import Readings
 from stages.caption.write.grammar import Template, load_grammar, load_templates
 from stages.caption.write.lexicon import lexicon
 from stages.caption.write.wording import Hashes, crop_hashes, salted
@@ -40,20 +40,20 @@ class Sentences:
 
 
 def write_captions(
-    decisions: Decisions, crop_ids: Sequence[str], bank: Bank, config: CaptionConfig
+    readings: Readings, crop_ids: Sequence[str], bank: Bank, config: CaptionConfig
 ) -> list[list[dict[str, str]]]:
     """Write the captions of a batch of crops.
 
     Args:
-        decisions: What captions state of N crops.
+        readings: What was read of N crops.
         crop_ids: Their ids, N strings; with the seed they fix every choice.
-        bank: The bank that the decisions are of.
+        bank: The bank that the readings are of.
         config: Seed, styles, templates and captions per crop.
 
     Returns:
         For each crop, ``captions_per_crop`` dicts ``{text, template, style}``.
     """
-    return write_sentences(decisions.stated(), crop_ids, bank, config).rows()
+    return write_sentences(readings.told(), crop_ids, bank, config).rows()
 
 
 def write_sentences(told: Codes, crop_ids: Sequence[str], bank: Bank, config: CaptionConfig) -> Sentences:

@@ -19,6 +19,7 @@ from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.live import live_files, read_live
 from pipeline.errors import UserError
+from pipeline.flow.detect import CROPS
 from tests.corpora import MODEL, crop_rows, ledger_row, small_corpus
 
 VIEWS = {
@@ -398,14 +399,16 @@ NEW = ("contrast", "colourfulness", "truncation", "overlap", "head_blurred_by", 
 @pytest.mark.parametrize("old", [1, 3])
 def test_crops_that_an_older_version_wrote_are_read_beside_new_ones(old: int, tmp_path: Path, opened: Any) -> None:
     corpus = small_corpus(str(tmp_path / "c"))
-    live = live_files(corpus, "detect", "crops")
+    live = live_files(corpus, "detect", CROPS)
     for path in list(live)[:old]:
         table = corpus.read_table(path)
         corpus.write_table(table.drop_columns([name for name in NEW if name in table.column_names]), path)
     connection = opened(corpus)
     assert count(connection, "crops WHERE keypoints IS NULL AND sharpness IS NOT NULL AND octet_length(jpeg) > 0") == 60
     assert connection.sql("SELECT keypoints, overlap FROM crops").types == ["FLOAT[]", "FLOAT"]
-    tables_read = [read_live(corpus, path, units) for path, units in live.items()]
+    tables_read = [read_live(corpus, CROPS, path, units) for path, units in live.items()]
     assert all(table.schema.equals(tables.CROPS) for table in tables_read)
-    some = pa.concat_tables(read_live(corpus, path, units, ["crop_id", "overlap"]) for path, units in live.items())
+    some = pa.concat_tables(
+        read_live(corpus, CROPS, path, units, ["crop_id", "overlap"]) for path, units in live.items()
+    )
     assert (some.column_names, some["overlap"].null_count, len(some)) == (["crop_id", "overlap"], 60, 60)

@@ -5,6 +5,7 @@ import datetime as dt
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pipeline.cli import execute
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from tests.corpora import MODEL, Row, ledger_row, small_corpus
-from tests.runs import ask, reidforge, serve, tiny_clip, write_recipe
+from tests.runs import ask, reidforge
 
 Say = Callable[..., tuple[int, str, str]]
 
@@ -215,11 +216,10 @@ def test_bad_input_is_one_clear_line(corpus: Corpus, say: Say, arguments: list[s
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_further_variant_needs_no_video_and_stands_beside_the_first(tmp_path: Path) -> None:
-    clip, corpus = tiny_clip(tmp_path / "clip"), tmp_path / "corpus"
-    with serve(Path("demo")) as address:
-        recipe = write_recipe(tmp_path / "r.yaml", corpus, [f"{address}/street.mp4"], clip)
-        assert reidforge("run", str(recipe), "--until", "caption").returncode == 0
+def test_a_further_variant_needs_no_video_and_stands_beside_the_first(tmp_path: Path, captioned: Path) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(captioned, corpus)
+    recipe = corpus / "recipe.yaml"
     before = ask(corpus, "FROM captions ORDER BY ALL")
     more = ["variant", "create", str(corpus), "more", "--from", str(recipe), "--publish"]
     made = reidforge(*more, "--set", "caption.captions_per_crop=3")

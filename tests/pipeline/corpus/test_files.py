@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.corpus.files import Corpus, blob_options, digest
+from pipeline.corpus.files import Corpus, digest
 from pipeline.errors import UserError
+from schemas.parquet import blob_options
 
 
 @pytest.fixture(params=["local", "fsspec", "s3"])

@@ -8,13 +8,14 @@ import pyarrow as pa
 import pytest
 
 import schemas.tables as tables
-from pipeline.corpus.files import Corpus, blob_options
+from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from pipeline.errors import UserError
 from pipeline.flow import dedup, dedup_across, detect, reid, track
 from pipeline.flow.crop_marks import read_marks
 from pipeline.recipe import Recipe
 from pipeline.run.plan import plan_stage
+from schemas.parquet import blob_options
 from tests.corpora import add_media, crop_rows, ledger_row, video_row
 from tests.local import run_here
 from tests.runs import CLIP, ask

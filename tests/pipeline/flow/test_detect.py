@@ -24,7 +24,7 @@ def crops(corpus: Path, view: str) -> list[tuple[object, ...]]:
 def test_neither_chunks_nor_workers_change_what_detect_writes(tmp_path: Path) -> None:
     clip = tiny_clip(tmp_path / "clip")
     cuts = {"few": {"chunk_seconds": 30, "actors": 1}, "many": {"chunk_seconds": 7, "actors": 2}}
-    changes = {"sampling": {"every_frames": 10, "adaptive": 16}, "pose": {"source": "second_pass"}, "faces": "blur",
+    changes = {"sampling": {"every_frames": 20, "adaptive": 16}, "pose": {"source": "second_pass"}, "faces": "blur",
                "threads": 1}  # fmt: skip
     with serve(CLIP.parent) as address:
         for name, cut in cuts.items():

@@ -15,7 +15,7 @@ from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.live import live_files, read_live
 from tests.pipeline.run.faulty import kill_process, killer, stage
-from tests.pipeline.run.toys import run
+from tests.pipeline.run.toys import THINGS, run
 from tests.runs import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -30,8 +30,8 @@ def check(corpus: Corpus, count: int, size: int = 10) -> None:
     done = [row["unit_id"] for row in ledger.history().to_pylist() if row["status"] == "ok"]
     assert len(done) == len(set(done))
     assert sum(row["attempts"] - 1 for row in latest) <= 1
-    files = live_files(corpus, "test", "things")
-    rows = [row for path, ids in files.items() for row in read_live(corpus, path, ids).to_pylist()]
+    files = live_files(corpus, "test", THINGS)
+    rows = [row for path, ids in files.items() for row in read_live(corpus, THINGS, path, ids).to_pylist()]
     assert sorted(row["unit_id"] for row in rows) == [f"u/{n:02d}" for n in range(count)]
     assert {row["bytes"] for row in rows} == {size}
 

@@ -1,6 +1,5 @@
 """Units on Ray: whatever a unit does, its neighbours go on and nothing is lost from sight."""
 
-import functools
 import os
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipeline.run.stream import Operator
 from pipeline.run.units import RESULT, Row, Step, result
 from stages.errors import EmptyUnit, UnitError
 from tests.pipeline.run import toys
-from tests.pipeline.run.toys import BLOB, NAMES, toy_stage
+from tests.pipeline.run.toys import BLOB, NAMES, THINGS, toy_stage
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -37,22 +36,21 @@ def make_read() -> Step:
     return read
 
 
-def make_count(folder: str) -> Step:
+def make_count() -> Step:
     def count(row: Row) -> Row:
         if row["name"] == "bug":
             raise ZeroDivisionError("division by zero")
         rows = 0 if row["name"] == "nobody" else len(row["blob"])
         table = pa.table({"unit_id": [row["unit_id"]], "bytes": [rows]}).slice(0, min(rows, 1))
-        return result({folder: table}, "nobody was seen")
+        return result({THINGS.name: table}, "nobody was seen")
 
     return count
 
 
 def stage_over(names: list[str], actors: int | None = None) -> Stage:
-    count = functools.partial(make_count, "things")
     operators = [
         Operator(make_step=make_read, fields=BLOB, cpus=0.5, tasks=2),
-        Operator(make_step=count, fields=RESULT, cpus=0.5, actors=actors),
+        Operator(make_step=make_count, fields=RESULT, cpus=0.5, actors=actors),
     ]
     return toy_stage(names, operators)
 
@@ -78,8 +76,8 @@ def test_every_unit_reaches_the_ledger_whatever_becomes_of_it(tmp_path: Path) ->
     assert ledger["nobody"]["error_message"] == "nobody was seen"
     assert ledger["bug"]["error_type"] == "ZeroDivisionError"
     assert ledger["crash"]["error_type"] == "worker_lost"
-    files = live_files(corpus, "test", "things")
-    rows = [row for path, ids in files.items() for row in read_live(corpus, path, ids).to_pylist()]
+    files = live_files(corpus, "test", THINGS)
+    rows = [row for path, ids in files.items() for row in read_live(corpus, THINGS, path, ids).to_pylist()]
     assert sorted(row["unit_id"] for row in rows) == ["u/fine", "u/good", "u/large"]
 
 
@@ -100,8 +98,8 @@ def test_rows_of_a_unit_that_was_redone_in_another_file_count_once(tmp_path: Pat
     redone = next(row for row in latest if row["unit_id"] == "u/b")
     corpus.write_table(pa.table({"unit_id": ["u/b"], "bytes": [99]}), "things/new.parquet")
     Ledger(corpus, "test").append([redone | {"outputs": ["things/new.parquet"]}])
-    files = live_files(corpus, "test", "things")
-    rows = [row for path, ids in files.items() for row in read_live(corpus, path, ids).to_pylist()]
+    files = live_files(corpus, "test", THINGS)
+    rows = [row for path, ids in files.items() for row in read_live(corpus, THINGS, path, ids).to_pylist()]
     assert {row["unit_id"]: row["bytes"] for row in rows} == {"u/a": 10, "u/b": 99, "u/c": 10}
 
 

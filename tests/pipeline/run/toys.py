@@ -10,10 +10,19 @@ from pipeline.recipe import Recipe
 from pipeline.run.runner import Run, run_stage
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
+from schemas.declaration import Table
 
 NAMES = pa.schema([pa.field("name", pa.string())])
 BLOB = pa.schema([*NAMES, pa.field("blob", pa.large_binary())])
 """What the first operator leaves to the second."""
+
+
+THINGS = Table(
+    name="things",
+    folder="things",
+    schema=pa.schema([pa.field("unit_id", pa.string(), nullable=False), pa.field("bytes", pa.int64(), nullable=False)]),
+    row="one row per unit",
+)
 
 
 def toy_stage(names: Sequence[str], operators: list[Operator]) -> Stage:
@@ -24,6 +33,7 @@ def toy_stage(names: Sequence[str], operators: list[Operator]) -> Stage:
 
     return Stage(
         name="test",
+        tables=(THINGS,),
         unit="thing",
         version=1,
         identity=lambda _: {},

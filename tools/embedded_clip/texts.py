@@ -49,8 +49,8 @@ class Block:
         if question == SENTENCE:
             return self._sentences(truths, crop_ids)
         if question == PAIR:
-            template = self._rng.choice(PAIRS)
-            return [f"a photo of {self._pair(template, truth)}" for truth in truths]
+            pair = self._rng.choice(PAIRS)
+            return [f"a photo of {self._pair(pair, truth)}" for truth in truths]
         names = question.split("+")
         block = self._bank.by_name[names[0]].block
         template = self._rng.randrange(len(block.prompts))

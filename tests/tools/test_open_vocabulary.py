@@ -4,9 +4,9 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-import open_vocabulary
 import pytest
-import wheels
+
+from tools import open_vocabulary, wheels
 
 
 def test_a_pickle_that_wants_more_than_words_and_tensors_is_refused(tmp_path: Path) -> None:

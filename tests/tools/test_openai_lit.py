@@ -21,13 +21,13 @@ from stages.pretrain.model import WEIGHTS_FILE, TwoTowers, export
 from tests.runs import ROOT
 from tests.stages.pretrain.pretrain_toys import ARCHITECTURE
 
-RECIPE = yaml.safe_load((ROOT / "recipes/embedded_clip.yaml").read_text())
+RECIPE = yaml.safe_load((ROOT / "tools/embedded_clip/recipe.yaml").read_text())
 DIM = 32
 
 
 @pytest.fixture(scope="module")
 def tool() -> Any:
-    return importlib.import_module("lit_openai")
+    return importlib.import_module("tools.openai_clip.lit")
 
 
 @pytest.fixture(scope="module")

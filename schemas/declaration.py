@@ -1,0 +1,45 @@
+"""What a stage declares about a table that it writes; files, SQL, garbage collection and reports follow from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pyarrow as pa
+
+Scope = Literal["model", "variant"]
+"""What the ledger's scope of a table's units is called in SQL."""
+
+SCOPES: Final[Mapping[Scope, str]] = {"model": "embedding model", "variant": "caption variant"}
+"""Documentation of those columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a corpus. Two stages that write the same table declare the same object.
+
+    Args:
+        name: Name in SQL, and the key under which a step returns its rows (``pipeline.run.units.result``).
+        folder: Folder of its files, directly below the corpus.
+        schema: Columns with their documentation. Columns may be added later: in files of an older version a missing
+            nullable column reads as null.
+        row: What one row is, in words; the comment on the SQL view.
+        scope: Column that the ledger's scope becomes in SQL; the files of each scope lie in a subfolder of their own.
+            None = the units have no scope.
+        counts_crops: Whether each row is a crop that was cut, and counts as one in the ledger and in progress reports.
+    """
+
+    name: str
+    folder: str
+    schema: pa.Schema
+    row: str
+    scope: Scope | None = None
+    counts_crops: bool = False
+
+    def under(self, scope: str) -> str:
+        """Folder of the files of one scope."""
+        return f"{self.folder}/{scope}" if self.scope else self.folder
+
+    @property
+    def blob(self) -> str | None:
+        """The column that holds files, such as JPEGs; None where no column does."""
+        return next((field.name for field in self.schema if field.type == pa.binary()), None)

@@ -1,0 +1,1 @@
+"""Builds models/reidforge-clip-s, the small CLIP that ships with reidforge, from renders alone."""
