@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from evaluation.captions.lint import words
 from stages.caption.bank.bank import Bank
 from stages.caption.bank.phrases import Phrase
-from stages.caption.write.grammar import Template
+from stages.caption.write.templates import Template
 
 # What the rendering of sentences adds of its own: articles, pairs, lists, relative clauses, pronouns.
 _OWN = "a an the pair of and in with who is are he she they his her their this"

@@ -16,8 +16,9 @@ from stages.caption.bank.phrases import WORDS_OF_OTHERS
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig, Style
 from stages.caption.read.readings import Readings
-from stages.caption.write.grammar import Template, load_grammar, load_templates
+from stages.caption.write.grammar import load_grammar
 from stages.caption.write.lexicon import lexicon
+from stages.caption.write.templates import Template, load_templates
 from stages.caption.write.wording import Hashes, crop_hashes, salted
 
 # Two templates may give one sentence where little is told; so often another is tried for a crop's further captions.
@@ -73,12 +74,12 @@ def write_sentences(told: Codes, crop_ids: Sequence[str], bank: Bank, config: Ca
     parts = words.parts(np.repeat(told, per_crop, axis=0), hashes.reshape(-1))
     texts: list[str] = []
     templates: list[Template] = []
-    for i, ((person, said, present), style, first) in enumerate(zip(parts, styles, starts, strict=True)):
+    for i, ((person, statements, present), style, first) in enumerate(zip(parts, styles, starts, strict=True)):
         before = texts[i - i % per_crop :]
         pool = pools[style]
         for step in range(_TRIES):
             template = pool[(first + step) % len(pool)]
-            text = words.writer.write(template, person, said, present)
+            text = words.renderer.render(template, person, statements, present)
             if text not in before:
                 break
         texts.append(text)

@@ -1,217 +1,96 @@
-"""From a template and what is told of a person to English sentences.
+"""From a template, a person and statements to English sentences."""
 
-What is told comes as clusters: a verb with the noun phrases that are its objects, grouped as the grammar groups them.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from stages.caption.bank.english import article, clauses, listed
-from stages.caption.write.grammar import FINITE, Form, Run, Sentence, Subject, Template
+from stages.caption.bank.english import clauses, listed
+from stages.caption.write.parts import Cluster, Person, Statement, capital
+from stages.caption.write.plans import Blank, Step, plan
+from stages.caption.write.templates import Sentence, Template
+
+_Plans = dict[int, tuple[Step, ...]]
 
 
-class VerbForms(NamedTuple):
-    """One way to say a verb; see ``phrases.Verb``."""
+class _Part(NamedTuple):
+    """A sentence of a template, with its plans by the bits of the groups that have statements."""
 
-    plain: str
-    third: str
-    joined: str
-    progressive: bool
-
-
-BE = VerbForms("are", "is", "", False)
-
-_POSSESSIVE = {"he": "his", "she": "her", "they": "their"}
+    sentence: Sentence
+    first: bool
+    groups: int
+    """Bits of the groups that the sentence states."""
+    plans: _Plans
 
 
-class Cluster(NamedTuple):
-    """A verb and its objects; with BE, participles."""
-
-    verb: VerbForms
-    nouns: list[str]
-
-
-class Said:
-    """What is told of one group: its clusters, none if nothing is; with their texts, once one was asked for."""
-
-    __slots__ = ("clusters", "texts")
-
-    def __init__(self, clusters: Sequence[Cluster]) -> None:
-        self.clusters = clusters
-        self.texts: dict[object, str] = {}
-
-
-class Person:
-    """The person that the sentences are about."""
-
-    def __init__(self, noun: str, adjectives: str, pronoun: str) -> None:
-        self.noun = noun
-        self.adjectives = adjectives
-        self.pronoun = pronoun
-        self.plural = pronoun == "they"
-
-    @cached_property
-    def subjects(self) -> dict[tuple[Subject, bool], str]:
-        """The words of each subject, and whether they begin a sentence."""
-        full = f"{self.adjectives} {self.noun}" if self.adjectives else self.noun
-        words: dict[Subject, str] = {
-            "a": f"{article(full)} {full}",
-            "full": f"the {full}",
-            "the": f"the {self.noun}",
-            "he": self.pronoun,
-            "his": _POSSESSIVE[self.pronoun],
-        }
-        return {(s, first): _capital(text) if first else text for s, text in words.items() for first in (False, True)}
-
-
-class _Blank(NamedTuple):
-    """A run, ready to be filled: the places of its groups, and the keys of its text with he and with they."""
-
-    form: Form
-    places: tuple[int, ...]
-    prepositions: tuple[str, ...]
-    agrees: bool
-    capital: bool
-    keys: tuple[object, object]
-
-
-class _Step(NamedTuple):
-    """Words, and what comes after them: the person, a blank or nothing."""
-
-    text: str
-    subject: tuple[Subject, bool] | None
-    blank: _Blank | None
-
-
-_Plans = dict[int, tuple[_Step, ...]]
-
-
-class Writer:
-    """Writes captions about what is told in a fixed order of groups.
-
-    It remembers, sentence by sentence, how each reads when only some groups have something to tell: no blank of it is
-    then empty.
+class Renderer:
+    """Renders templates with the statements of a fixed list of groups; caches plans.
 
     Args:
-        groups: Names of the groups, in the order in which ``write`` is given them.
+        groups: Names of the groups, in the order in which ``render`` receives their statements.
     """
 
     def __init__(self, groups: Sequence[str]) -> None:
         self._place = {group: i for i, group in enumerate(groups)}
-        self._sentences: dict[tuple[Sentence, bool], _Plans] = {}
-        self._templates: dict[Template, list[tuple[Sentence, bool, int, _Plans]]] = {}
+        # Equal sentences of several templates are one object and share their plans.
+        self._plans: dict[tuple[Sentence, bool], _Plans] = {}
+        self._parts: dict[Template, list[_Part]] = {}
 
-    def write(self, template: Template, person: Person, said: Sequence[Said], present: int) -> str:
-        """The caption.
+    def render(self, template: Template, person: Person, statements: Sequence[Statement], present: int) -> str:
+        """Render one caption.
 
         Args:
-            template: Which sentences, in which order.
+            template: The sentences, in order.
             person: Noun, adjectives and pronoun.
-            said: What is told of each group.
-            present: Bit i is set where group i has something to tell.
+            statements: The statement of each group, in the order of the groups.
+            present: Bit i is set when group i has something stated.
         """
+        # The inner loop of captioning: local names and plain tuples, no helper calls for fixed words.
         pieces: list[str] = []
         subjects, they = person.subjects, person.plural
-        for sentence, first, mask, plans in self._templates.get(template) or self._add(template):
-            told = present & mask
-            steps = plans.get(told)
+        for sentence, first, groups, plans in self._parts.get(template) or self._add(template):
+            stated = present & groups
+            steps = plans.get(stated)
             if steps is None:
-                steps = plans[told] = self._plan(sentence, told, first=first)
-            for text, subject, blank in steps:
-                pieces.append(text)
+                steps = plans[stated] = plan(sentence, self._places(stated), first=first)
+            for words, subject, blank in steps:
+                pieces.append(words)
                 if subject:
                     pieces.append(subjects[subject])
                 elif blank:
-                    pieces.append(_filled(blank, said, they))
+                    pieces.append(_filled(blank, statements, they))
         pieces.append(".")
         return "".join(pieces)
 
-    def _add(self, template: Template) -> list[tuple[Sentence, bool, int, _Plans]]:
-        entries = []
-        for i, sentence in enumerate(template.sentences):
-            mask = sum(1 << self._place[group] for group in sentence.groups if group in self._place)
-            plans = self._sentences.setdefault((sentence, i == 0), {})
-            entries.append((sentence, i == 0, mask, plans))
-        self._templates[template] = entries
-        return entries
+    def _add(self, template: Template) -> list[_Part]:
+        self._parts[template] = [self._part(sentence, i == 0) for i, sentence in enumerate(template.sentences)]
+        return self._parts[template]
 
-    def _plan(self, sentence: Sentence, told: int, *, first: bool) -> tuple[_Step, ...]:
-        groups = [group for group, place in self._place.items() if told >> place & 1]
-        filled = _fill(sentence, groups, first=first)
-        if filled is None and first:
-            filled = Sentence("this is ", None, "", "a", ())
-        return tuple(self._steps(filled, "" if first else ". ")) if filled else ()
+    def _part(self, sentence: Sentence, first: bool) -> _Part:
+        groups = sum(1 << self._place[group] for group in sentence.groups if group in self._place)
+        return _Part(sentence, first, groups, self._plans.setdefault((sentence, first), {}))
 
-    def _steps(self, sentence: Sentence, before: str) -> Iterable[_Step]:
-        text, capital = before + _capital(sentence.opening), not sentence.opening
-        if sentence.lead:
-            yield _Step(text, None, self._blank(sentence.lead, sentence, capital=capital))
-            text, capital = sentence.lead_glue, False
-        yield _Step(text, (sentence.subject, capital), None)
-        for run in sentence.runs:
-            yield _Step(run.glue, None, self._blank(run, sentence, capital=False))
-
-    def _blank(self, run: Run, sentence: Sentence, *, capital: bool) -> _Blank:
-        places = tuple(self._place[group] for group in run.groups)
-        singular, plural = ((run.form, run.prepositions, they) for they in (False, True))
-        return _Blank(run.form, places, run.prepositions, sentence.subject == "he", capital, (singular, plural))
+    def _places(self, stated: int) -> dict[str, int]:
+        return {group: place for group, place in self._place.items() if stated >> place & 1}
 
 
-def render(template: Template, person: Person, told: Mapping[str, Sequence[Cluster]]) -> str:
-    """One caption; ``told`` holds clusters by group, groups of which nothing is told are absent."""
-    said = [Said(clusters) for clusters in told.values()]
-    return Writer(tuple(told)).write(template, person, said, (1 << len(said)) - 1)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _fill(sentence: Sentence, groups: Sequence[str], *, first: bool) -> Sentence | None:
-    runs = [run for run in (_narrow(run, groups) for run in sentence.runs) if run]
-    lead = _narrow(sentence.lead, groups) if sentence.lead else None
-    if not runs and not lead and (sentence.needs_verb or not first):
-        return None
-    if sentence.needs_verb and not any(run.form in FINITE for run in runs):
-        runs, lead = _promote(sentence, runs, lead)
-    subject: Subject = "full" if first and sentence.subject == "the" else sentence.subject
-    return Sentence(sentence.opening, lead, sentence.lead_glue, subject, tuple(runs))
-
-
-def _narrow(run: Run, groups: Sequence[str]) -> Run | None:
-    kept = tuple(group for group in run.groups if group in groups)
-    named = tuple(word for group, word in zip(run.groups, run.prepositions) if group in groups)  # noqa: B905 - or none
-    return Run(run.form, kept, run.glue, named) if kept else None
-
-
-def _promote(sentence: Sentence, runs: list[Run], lead: Run | None) -> tuple[list[Run], Run | None]:
-    """Let another run bear the verb: the next after the one that fell away, else the one before, else the lead."""
-    fallen = next(i for i, run in enumerate(sentence.runs) if run.form in FINITE)
-    before = sum(1 for run in sentence.runs[:fallen] if any(set(run.groups) & set(left.groups) for left in runs))
-    glue = sentence.runs[fallen].glue
-    if not runs:
-        assert lead is not None
-        return [Run("verb", lead.groups, glue)], None
-    at = min(before, len(runs) - 1)
-    runs[at] = Run("verb", runs[at].groups, glue)
-    return runs, lead
-
-
-def _filled(blank: _Blank, said: Sequence[Said], they: bool) -> str:
+def _filled(blank: Blank, statements: Sequence[Statement], they: bool) -> str:
+    """The words of a blank; those of a blank with one group are cached with its statement."""
+    plural = they and blank.agrees
     if len(blank.places) > 1:
-        text = _run(blank, [said[place] for place in blank.places], they and blank.agrees)
+        text = _words(blank, [statements[place] for place in blank.places], plural)
     else:
-        one, key = said[blank.places[0]], blank.keys[they and blank.agrees]
-        text = one.texts.get(key) or one.texts.setdefault(key, _run(blank, [one], they and blank.agrees))
-    return _capital(text) if blank.capital else text
+        statement, key = statements[blank.places[0]], blank.keys[plural]
+        text = statement.texts.get(key) or statement.texts.setdefault(key, _words(blank, [statement], plural))
+    return capital(text) if blank.begins else text
 
 
-def _run(blank: _Blank, said: Sequence[Said], plural: bool) -> str:
+def _words(blank: Blank, statements: Sequence[Statement], plural: bool) -> str:
     form = blank.form
     if form == "with":
-        return _prepositional(blank.prepositions, said)
-    clusters = said[0].clusters if len(said) == 1 else _merged([cluster for one in said for cluster in one.clusters])
+        return _prepositional(blank.prepositions, statements)
+    if len(statements) == 1:
+        clusters = statements[0].clusters
+    else:
+        clusters = _merged([cluster for statement in statements for cluster in statement.clusters])
     if form == "ing":
         return _participial(clusters)
     if form == "np":
@@ -222,7 +101,7 @@ def _run(blank: _Blank, said: Sequence[Said], plural: bool) -> str:
 
 
 def _merged(clusters: Iterable[Cluster]) -> list[Cluster]:
-    """Neighbours with the same verb become one, so that no verb is said twice in a row."""
+    """Join neighbours with the same verb, so that no verb occurs twice in a row."""
     merged: list[Cluster] = []
     for cluster in clusters:
         if merged and merged[-1].verb == cluster.verb:
@@ -233,11 +112,12 @@ def _merged(clusters: Iterable[Cluster]) -> list[Cluster]:
 
 
 def _finite(clusters: Sequence[Cluster], *, plural: bool, now: bool) -> str:
+    """``wears a coat and carries a bag``; in clauses that all begin with ``is``, it is written once."""
     texts = [_finite_clause(cluster, plural=plural, now=now) for cluster in clusters]
     if len(texts) == 1:
         return texts[0]
     be = "are " if plural else "is "
-    if all([text.startswith(be) for text in texts]):  # noqa: C419 - a list is quicker here, and this is the inner loop
+    if all([text.startswith(be) for text in texts]):  # noqa: C419 - a list is faster here, and this is the inner loop
         texts[1:] = [text[len(be) :] for text in texts[1:]]
     return clauses(texts)
 
@@ -250,7 +130,7 @@ def _finite_clause(cluster: Cluster, *, plural: bool, now: bool) -> str:
 
 
 def _participial(clusters: Sequence[Cluster]) -> str:
-    """``walking and wearing a coat, with a bag``: what hangs on ``with`` cannot stand in one list with participles."""
+    """``walking and wearing a coat, with a bag``: ``with`` cannot stand in one list with participles."""
     participles = [_joined(cluster) for cluster in clusters if cluster.verb.joined != "with"]
     rest = [_joined(cluster) for cluster in clusters if cluster.verb.joined == "with"]
     return ", ".join([clauses(participles), *rest] if participles else rest)
@@ -260,13 +140,14 @@ def _joined(cluster: Cluster) -> str:
     return f"{cluster.verb.joined} {listed(cluster.nouns)}".lstrip()
 
 
-def _prepositional(prepositions: Sequence[str], said: Sequence[Said]) -> str:
+def _prepositional(prepositions: Sequence[str], statements: Sequence[Statement]) -> str:
+    """``in a coat with short hair and a hat``; a group without preposition takes its participial form."""
     pieces: list[tuple[str, list[str]]] = []
-    for preposition, one in zip(prepositions, said, strict=True):
+    for preposition, statement in zip(prepositions, statements, strict=True):
         if not preposition:
-            pieces.append((_participial(one.clusters), []))
+            pieces.append((_participial(statement.clusters), []))
             continue
-        nouns = [noun for cluster in one.clusters for noun in cluster.nouns]
+        nouns = [noun for cluster in statement.clusters for noun in cluster.nouns]
         if pieces and pieces[-1][0] == preposition:
             pieces[-1][1].extend(nouns)
         else:

@@ -1,7 +1,8 @@
-"""Which words stand for each value: tables of wordings, from which the hash of a crop picks."""
+"""Wordings: which words may stand for each value, and the hash that picks one for each caption."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -11,19 +12,22 @@ from stages.arrays import Codes
 from stages.caption.bank.bank import Facet, compose
 from stages.caption.bank.english import Number, with_article
 from stages.caption.bank.phrases import Attribute, Phrase, Verb
-from stages.caption.write.sentences import VerbForms
+from stages.caption.write.parts import VerbForms
 
 SLOTS = 256
 
-_KEPT = 2**16
+CACHED = 2**16
+"""Entries of each cache of composed wordings, statements and persons; most combinations recur."""
+
+# The golden ratio's 64 bits, SplitMix64's increment: it spreads the captions of one crop over the whole range.
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 Hashes = npt.NDArray[np.uint64]
-K = TypeVar("K")
-V = TypeVar("V")
+T = TypeVar("T")
 
 
 def crop_hashes(crop_ids: Sequence[str], seed: int, per_crop: int) -> Hashes:
-    """One 64-bit number per crop and caption, [N, per_crop]; the same on any machine, in any order and batch."""
+    """One 64-bit number per crop and caption, uint64 [N, per_crop]; independent of machine, order and batch."""
     keyed = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little"))
     digests = bytearray()
     for crop_id in crop_ids:
@@ -31,7 +35,7 @@ def crop_hashes(crop_ids: Sequence[str], seed: int, per_crop: int) -> Hashes:
         digest.update(crop_id.encode())
         digests += digest.digest()
     first = np.frombuffer(bytes(digests), dtype="<u8").astype(np.uint64)
-    return mix(first[:, None] + np.arange(per_crop, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return mix(first[:, None] + np.arange(per_crop, dtype=np.uint64) * _GAMMA)
 
 
 def mix(values: Hashes) -> Hashes:
@@ -42,18 +46,18 @@ def mix(values: Hashes) -> Hashes:
 
 
 def salted(hashes: Hashes, purpose: str) -> Hashes:
-    """Independent numbers for each purpose, so that an attribute more leaves the choices of the others as they are."""
+    """Independent numbers for each purpose, so that a new attribute does not change the choices of the others."""
     salt = hashlib.blake2b(purpose.encode(), digest_size=8).digest()
     return mix(hashes ^ np.uint64(int.from_bytes(salt, "little")))
 
 
 def slots(hashes: Hashes, purpose: str) -> Codes:
-    """A slot, 0 to 255, for each hash."""
+    """A slot for each hash, int64 from 0 to 255."""
     return (salted(hashes, purpose) >> np.uint64(56)).astype(np.int64)
 
 
 def spread(weights: Sequence[float]) -> Codes:
-    """Which of the weighted options each of the equally likely slots stands for; every option gets at least one."""
+    """Assign the equally likely slots to weighted options: int64 [SLOTS], the option of each; every option gets one."""
     count = len(weights)
     if count > SLOTS:
         raise ValueError(f"{count} wordings of one value; accepted: at most {SLOTS}")
@@ -63,15 +67,25 @@ def spread(weights: Sequence[float]) -> Codes:
     return table.astype(np.int64)
 
 
-class Kept(dict[K, V]):
-    """What was put together, as most of it comes again; emptied when it holds too much."""
+class _Choices:
+    """The options of every value of a facet, numbered from 1; 0 is a value that is not stated.
 
-    def keep(self, key: K, value: V) -> V:
-        """Take in one entry and give it back."""
-        if len(self) >= _KEPT:
-            self.clear()
-        self[key] = value
-        return value
+    Args:
+        weights: For each value, the weights of its options.
+    """
+
+    def __init__(self, weights: Iterable[Sequence[float]]) -> None:
+        tables, count = [], 0
+        for row in weights:
+            tables.append(spread(row) + count + 1)
+            count += len(row)
+        self._table = np.stack(tables)
+        self.size = count + 1
+        """How many numbers there are, 0 included."""
+
+    def numbers(self, values: Codes, slot: Codes) -> Codes:
+        """The number of the option of each caption, int64 [N], from the index of its value (-1: not stated)."""
+        return np.where(values < 0, 0, self._table[values, slot])
 
 
 class VerbTable:
@@ -83,12 +97,15 @@ class VerbTable:
         self._spread = spread([way.weight for way in ways])
 
     def codes(self, hashes: Hashes) -> Codes:
-        """The way that each caption says it."""
+        """The way that each caption says it, an index of ``forms``."""
         return self._spread[slots(hashes, f"verb {self._name}")]
 
 
 class Wording(NamedTuple):
-    """Words for a value, with their article where they are the object of a verb; that verb's name."""
+    """The words for a value, and the verb that takes them as its object.
+
+    Words with a verb carry their article.
+    """
 
     text: str
     verb: str | None
@@ -105,30 +122,27 @@ class WordTable:
 
     def __init__(self, name: str, phrases: Sequence[Phrase], verb: str | None) -> None:
         self._name = name
-        self._wordings: list[Wording] = []
-        spreads = []
-        for phrase in phrases:
-            options = _options(phrase, phrase.verb or verb)
-            spreads.append(spread([weight for _, weight in options]) + len(self._wordings) + 1)
-            self._wordings += [wording for wording, _ in options]
-        self._spread = np.stack(spreads)
+        options = [_options(phrase, phrase.verb or verb) for phrase in phrases]
+        self._wordings = [wording for row in options for wording, _ in row]
+        self._choices = _Choices([weight for _, weight in row] for row in options)
 
-    def codes(self, told: Sequence[Codes], hashes: Hashes) -> Codes:
-        """A number for the words of each caption, 0 for none.
+    def codes(self, stated: Sequence[Codes], hashes: Hashes) -> Codes:
+        """A code for the words of each caption, 0 for none.
 
         Args:
-            told: One array, int64 [N]: the index of the value, -1 where it is not told.
+            stated: One array, int64 [N]: the index of the value, -1 where it is not stated.
             hashes: uint64 [N].
         """
-        (values,) = told
-        return np.where(values < 0, 0, self._spread[values, slots(hashes, self._name)])
+        (values,) = stated
+        return self._choices.numbers(values, slots(hashes, self._name))
 
     def wording(self, code: int) -> Wording:
-        """The words of a number from 1."""
+        """The words of a code other than 0."""
         return self._wordings[code - 1]
 
 
 def _options(phrase: Phrase, verb: str | None) -> list[tuple[Wording, float]]:
+    """The wordings of a phrase with their weights; plural objects also as ``a pair of gloves``, at half the weight."""
     options: list[tuple[Wording, float]] = []
     for text, number, weight in phrase.wordings:
         pairs = (False, True) if verb and number == "plural" else (False,)
@@ -141,8 +155,20 @@ def _noun_phrase(text: str, number: Number, *, pair: bool) -> str:
     return f"a pair of {text}" if number == "plural" and pair else with_article(text, number)
 
 
+class _Option(NamedTuple):
+    """One wording of one value of a factor or modifier."""
+
+    phrase: Phrase
+    text: str
+    number: Number
+
+
 class ComposedTable:
-    """The wordings of a composed attribute: those of its factors and modifiers, put together when they are met.
+    """The wordings of a composed attribute: those of its factors and modifiers, composed on first use.
+
+    A bank may have millions of combinations (colour x pattern x garment, each with its synonyms), so they are not
+    listed: the code of a combination packs the numbers of its parts, as the flat index of an array with one axis for
+    the pair (``a pair of jeans``) and one for each factor and modifier.
 
     Args:
         block: The attribute.
@@ -154,48 +180,52 @@ class ComposedTable:
         self._facets = facets
         self._blanks = [facet.factor or facet.name for facet in facets]
         self._head = self._blanks.index(str(block.head))
-        self._wordings: list[list[tuple[Phrase, str, Number]]] = []
-        self._spreads: list[Codes] = []
-        for facet in facets:
-            wordings: list[tuple[Phrase, str, Number]] = []
-            spreads = []
-            for phrase in facet.phrases:
-                spreads.append(spread([weight for _, _, weight in phrase.wordings]) + len(wordings) + 1)
-                wordings += [(phrase, text, number) for text, number, _ in phrase.wordings]
-            self._wordings.append(wordings)
-            self._spreads.append(np.stack(spreads))
-        self._known = Kept[int, Wording]()
-        self._speaks = [np.array([False, *(bool(text) for _, text, _ in wordings)]) for wordings in self._wordings]
+        wordings = [[phrase.wordings for phrase in facet.phrases] for facet in facets]
+        self._options = [
+            [_Option(phrase, text, number) for phrase in facet.phrases for text, number, _ in phrase.wordings]
+            for facet in facets
+        ]
+        self._choices = [_Choices([weight for _, _, weight in row] for row in rows) for rows in wordings]
+        self._shape = (2, *(choices.size for choices in self._choices))
+        self._axes = list(zip(self._blanks, self._options, self._shape[1:], strict=True))[::-1]
+        # Whether each number has words: a synonym may be the empty text.
+        self._speaks = [np.array([False, *(bool(option.text) for option in options)]) for options in self._options]
+        self.wording: Callable[[int], Wording] = lru_cache(maxsize=CACHED)(self._composed)
+        """The words of a code other than 0."""
 
-    def codes(self, told: Sequence[Codes], hashes: Hashes) -> Codes:
+    def codes(self, stated: Sequence[Codes], hashes: Hashes) -> Codes:
         """As in WordTable, with one array for each factor and modifier."""
         parts = [
-            np.where(values < 0, 0, table[values, slots(hashes, facet.name)])
-            for facet, values, table in zip(self._facets, told, self._spreads, strict=True)
+            choices.numbers(values, slots(hashes, facet.name))
+            for facet, values, choices in zip(self._facets, stated, self._choices, strict=True)
         ]
-        code = (slots(hashes, f"pair {self._block.name}") & 1) + 1
-        for part, wordings in zip(parts, self._wordings, strict=True):
-            code = code * (len(wordings) + 1) + part
+        pair = slots(hashes, f"pair {self._block.name}") & 1
         known = parts[self._head] > 0
         if self._block.generic:
             known |= np.any([speaks[part] for speaks, part in zip(self._speaks, parts, strict=True)], axis=0)
-        return np.where(known, code, 0)
+        # Known captions have a part above 0, so their flat index is above 0, too.
+        return np.where(known, np.ravel_multi_index((pair, *parts), self._shape), 0)
 
-    def wording(self, code: int) -> Wording:
-        """The words of a number that ``codes`` gave."""
-        return self._known.get(code) or self._known.keep(code, self._put_together(code))
-
-    def _put_together(self, code: int) -> Wording:
-        chosen: dict[str, tuple[Phrase, str, Number]] = {}
-        for blank, wordings in zip(self._blanks[::-1], self._wordings[::-1], strict=True):
-            code, part = divmod(code, len(wordings) + 1)
+    def _composed(self, code: int) -> Wording:
+        chosen: dict[str, _Option] = {}
+        # The inverse of ravel_multi_index, axis by axis from the last. np.unravel_index takes four times as long for a
+        # single code, and with a rich bank most captions have a new one.
+        for blank, options, size in self._axes:
+            code, part = divmod(code, size)
             if part:
-                chosen[blank] = wordings[part - 1]
-        head = str(self._block.head)
-        if head not in chosen:
-            assert self._block.generic is not None
-            chosen[head] = (self._block.generic, self._block.generic.text, self._block.generic.number)
-        phrases = {blank: chosen[blank][0] for blank in self._blanks if blank in chosen}
-        text = compose(self._block, phrases, {blank: text for blank, (_, text, _) in chosen.items()})
-        noun = _noun_phrase(text, chosen[head][2], pair=code == 2)
-        return Wording(noun, chosen[head][0].verb or self._block.verb)
+                chosen[blank] = options[part - 1]
+        pair = bool(code)
+        head = self._head_option(chosen)
+        chosen[str(self._block.head)] = head
+        phrases = {blank: chosen[blank].phrase for blank in self._blanks if blank in chosen}
+        text = compose(self._block, phrases, {blank: option.text for blank, option in chosen.items()})
+        return Wording(_noun_phrase(text, head.number, pair=pair), head.phrase.verb or self._block.verb)
+
+    def _head_option(self, chosen: Mapping[str, _Option]) -> _Option:
+        """The head's wording; where the head is unknown, the generic phrase (a red top)."""
+        generic = self._block.generic
+        head = chosen.get(str(self._block.head))
+        if head is None:
+            assert generic is not None, "without a generic phrase, codes() gives 0 where the head is unknown"
+            head = _Option(generic, generic.text, generic.number)
+        return head

@@ -9,7 +9,7 @@ from evaluation.captions.lint import lint, words
 from evaluation.captions.vocabulary import vocabulary
 from stages.caption.config import CaptionConfig
 from stages.caption.write.combine import write_sentences
-from stages.caption.write.grammar import load_templates
+from stages.caption.write.templates import load_templates
 from tests.stages.caption.captioning import random_told, unipt
 
 ROOT = Path(__file__).parents[3]

@@ -18,7 +18,8 @@ from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
 from stages.caption.variant import variant_digests
 from stages.caption.write.combine import templates_of, write_sentences
-from stages.caption.write.grammar import load_grammar, load_templates, make_templates, parse_grammar
+from stages.caption.write.grammar import load_grammar
+from stages.caption.write.templates import load_templates, make_templates
 from tests.stages.caption.captioning import WALKER, street, unipt
 
 ROOT = Path(__file__).parents[3]
@@ -174,8 +175,10 @@ def test_an_attribute_with_a_clause_of_its_own_in_yaml_alone(tmp_path: Path) -> 
     assert not any("dog" in text or "By the way" in text for text in describe(PASSER, "crop", bank=bank, n=60))
 
 
-def test_a_grammar_takes_what_it_extends() -> None:
-    mine = parse_grammar(COMPANY)
+def test_a_grammar_takes_what_it_extends(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(COMPANY)
+    mine = load_grammar(str(path))
     assert len(make_templates(mine)) == len(load_templates("street"))
     assert list(mine.all_groups)[-2:] == ["view", "company"]
 

@@ -8,8 +8,9 @@ from evaluation.captions.truth import told_values
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
 from stages.caption.write.combine import styled_templates
-from stages.caption.write.grammar import load_grammar, load_templates, make_templates, parse_grammar, parse_template
+from stages.caption.write.grammar import load_grammar
 from stages.caption.write.lexicon import lexicon
+from stages.caption.write.templates import load_templates, make_templates, parse_template
 from tests.stages.caption.captioning import WALKER, unipt
 
 REQUIRED = {name: WALKER[name] for name in ("age", "gender", "action", "hair", "upper", "upper_colour", "lower")}
@@ -19,7 +20,7 @@ def _forms(attributes: dict[str, str]) -> Counter[str]:
     """One person, one wording, every template."""
     words, hashes = lexicon(unipt()), np.array([5], dtype=np.uint64)
     parts = next(iter(words.parts(told_values(attributes, unipt()), hashes)))
-    return Counter(words.writer.write(template, *parts) for template in load_templates("english"))
+    return Counter(words.renderer.render(template, *parts) for template in load_templates("english"))
 
 
 def test_all_templates_differ_in_form() -> None:
@@ -58,9 +59,9 @@ def test_a_smaller_number_of_templates_is_part_of_a_larger(limit: int) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("{a} {now activity}", "each of activity, clothes, looks, accessories, things must be told once"),
+        ("{a} {now activity}", "it must state each of activity, clothes, looks, accessories, things once"),
         ("{he} {with looks} {now activity}, {ing clothes accessories things}", "the first subject is {he}"),
-        ("{a} {with looks} {runs activity}, {ing clothes accessories things}", "accepted: a form of verb, now"),
+        ("{a} {with looks} {runs activity}, {ing clothes accessories things}", "accepted: a form (verb, now"),
         ("{a} {with look} {now activity}, {ing clothes accessories things}", "blank {with look}"),
         ("{a} {verb looks} {now activity}, {ing clothes accessories things}", "may hold one"),
         ("{with looks} {now activity}, {ing clothes accessories things}", "needs one of {a}, {the}"),
@@ -94,9 +95,11 @@ def test_faulty_templates_are_refused(text: str, fault: str) -> None:
         ("name: x\nversion: 1\nextends: street\ngroups: {pets: {word: in}}", "unknown key; accepted: preposition"),
     ],
 )
-def test_faulty_grammars_are_refused(text: str, fault: str) -> None:
+def test_faulty_grammars_are_refused(text: str, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
     with pytest.raises(BankError) as caught:
-        make_templates(parse_grammar(text, "x.yaml"))
+        make_templates(load_grammar(str(path)))
     assert fault in str(caught.value)
 
 

@@ -1,7 +1,10 @@
+from collections.abc import Mapping, Sequence
+
 import pytest
 
-from stages.caption.write.grammar import parse_template
-from stages.caption.write.sentences import BE, Cluster, Person, VerbForms, render
+from stages.caption.write.parts import BE, Cluster, Person, Statement, VerbForms
+from stages.caption.write.sentences import Renderer
+from stages.caption.write.templates import parse_template
 
 WEAR = VerbForms("wear", "wears", "wearing", True)
 DRESS = VerbForms("are dressed in", "is dressed in", "dressed in", False)
@@ -28,12 +31,18 @@ THIS = (
 ONE = "{the} {with looks} {now activity} {with clothes}, {ing accessories things}"
 WHO = "This is {a} {who activity clothes looks}. {he} {now accessories things}"
 
-
 COAT_SAID = "an orange coat and black pants"
 
 
+def render(template: str, person: Person, stated: Mapping[str, Sequence[Cluster]]) -> str:
+    """One caption; ``stated`` holds clusters by group."""
+    statements = [Statement(clusters) for clusters in stated.values()]
+    renderer = Renderer(tuple(stated))
+    return renderer.render(parse_template(template, "plain"), person, statements, (1 << len(statements)) - 1)
+
+
 @pytest.mark.parametrize(
-    ("template", "person", "told", "due"),
+    ("template", "person", "stated", "due"),
     [
         (TWO, MAN, ALL, "A young man is walking, wearing {coat}. He has short hair, wears a hat, and carries a bag."),
         (TWO, CHILD, ALL, "A child is walking, wearing {coat}. They have short hair, wear a hat, and carry a bag."),
@@ -57,14 +66,14 @@ COAT_SAID = "an orange coat and black pants"
         (WHO, CHILD, HAT | BAG, "This is a child. They are wearing a hat and carrying a bag."),
     ],
 )
-def test_sentences(template: str, person: Person, told: dict[str, list[Cluster]], due: str) -> None:
-    text = render(parse_template(template, "plain"), person, told)
+def test_sentences(template: str, person: Person, stated: dict[str, list[Cluster]], due: str) -> None:
+    text = render(template, person, stated)
     assert text == due.replace("{coat}", COAT_SAID)
 
 
-def test_things_merge_under_one_verb_and_keep_their_lists_apart() -> None:
-    told = {**COAT, **HAT, "things": [Cluster(CARRY, ["a bag"]), Cluster(HOLD, ["a phone", "an umbrella"])]}
-    text = render(parse_template(TWO, "plain"), MAN, told | WALKING)
+def test_nouns_merge_under_one_verb_and_keep_their_lists_apart() -> None:
+    stated = {**COAT, **HAT, "things": [Cluster(CARRY, ["a bag"]), Cluster(HOLD, ["a phone", "an umbrella"])]}
+    text = render(TWO, MAN, stated | WALKING)
     assert text.endswith("He wears a hat, carries a bag, and holds a phone and an umbrella.")
-    one = parse_template("{a} {with looks} {now activity}, {ing clothes accessories things}", "short")
-    assert "wearing an orange coat, black pants and a hat, carrying a bag" in render(one, MAN, told | WALKING)
+    one = "{a} {with looks} {now activity}, {ing clothes accessories things}"
+    assert "wearing an orange coat, black pants and a hat, carrying a bag" in render(one, MAN, stated | WALKING)
