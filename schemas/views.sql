@@ -62,7 +62,7 @@ COMMENT ON COLUMN attributes.probability IS
 COMMENT ON COLUMN attributes.margin IS 'probability less that of the runner-up';
 COMMENT ON COLUMN attributes.used IS 'whether the captions tell it';
 COMMENT ON COLUMN attributes.source IS 'whose reading the value is: clip, pixels or detector';
-COMMENT ON COLUMN attributes.clip_value IS 'value that CLIP read';
+COMMENT ON COLUMN attributes.clip_value IS 'value that the attribute reader read, CLIP by default';
 COMMENT ON COLUMN attributes.evidence IS 'value that the pixels or the detector say; null when they say nothing';
 COMMENT ON COLUMN attributes.agrees IS 'whether CLIP and the evidence say the same; null without evidence';
 
@@ -187,7 +187,7 @@ COMMENT ON MACRO TABLE low_margin IS 'the readings that were hardest to tell fro
 CREATE MACRO evidence_agreement(of_variant) AS TABLE
     SELECT
         a.attribute, count(*) AS crops, count(a.agrees) AS with_evidence, count(*) FILTER (a.agrees) AS agree,
-        round(avg(a.agrees::INT), 3) AS share, count(*) FILTER (a.source <> 'clip') AS taken_from_evidence
+        round(avg(a.agrees::INT), 3) AS share, count(*) FILTER (a.source IN ('pixels', 'detector')) AS taken_from_evidence
     FROM attributes AS a
     WHERE a.variant = of_variant
     GROUP BY a.attribute

@@ -40,7 +40,7 @@ def calibrate(recipe: Recipe, model: ClipModel, count: int, seed: int) -> Calibr
     """
     bank, renders = load_bank(recipe.caption.bank), render_table(seed, 0, count)
     found = embed_crops(renders, model, recipe.embed.regions, "calibrate", evidence=False).embeddings
-    _, _, features = features_by_region(found)
+    features = features_by_region(found).features
     encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
     rows: list[Any] = renders["attributes"].to_pylist()
     truths = [{item["attribute"]: item["value"] for item in row} for row in rows]

@@ -20,9 +20,9 @@ from pipeline.errors import UserError
 from pipeline.flow.caption import STAGE
 from pipeline.recipe import load_recipe
 from stages.caption.bank.bank import load_bank
-from stages.caption.captions import caption_embeddings
+from stages.caption.captions import caption_crops
 from stages.caption.config import CaptionConfig
-from stages.caption.read.conquer import encode_bank
+from stages.caption.read.conquer import ClipReader, encode_bank
 from stages.caption.read.prior import mean_features, reference_means
 from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig
@@ -94,9 +94,8 @@ def read_side_by_side(jpegs: Sequence[bytes], truths: Sequence[Truth], options: 
     readings = []
     for name, caption in ways.items():
         prior = reference_means(caption) if caption.prior == "reference" else corpus_means
-        table = caption_embeddings(
-            embedded.embeddings, encoded, bank, caption, "benchmark", evidence=embedded.evidence, means=prior
-        )
+        reader = ClipReader(encoded, caption, prior)
+        table = caption_crops(embedded.embeddings, reader, bank, caption, "benchmark", evidence=embedded.evidence)
         rows = dict(zip(ids, truths, strict=True))
         kept = [rows[crop] for crop in table["crop_id"].to_pylist()]
         bleed, bleeding = colour_bleed(table["attributes"], kept)

@@ -33,9 +33,10 @@ import schemas.tables
 from benchmarks.captions.reading import about, embed_config, model_options
 from evaluation.render.rendered_crops import render_table
 from stages.caption.bank.bank import load_bank
-from stages.caption.captions import caption_embeddings, caption_table, features_by_region
+from stages.caption.captions import caption_crops, caption_table, features_by_region
 from stages.caption.config import CaptionConfig
-from stages.caption.read.conquer import BankFeatures, encode_bank, read_attributes
+from stages.caption.read.conquer import BankFeatures, ClipReader, encode_bank
+from stages.caption.read.decisions import decide
 from stages.caption.write.combine import write_sentences
 from stages.embed.clip_model import ClipModel
 from stages.embed.embed_crops import embed_crops
@@ -69,15 +70,17 @@ def captions(options: argparse.Namespace, encoded: BankFeatures) -> list[Line]:
     """Captions a second and core, whole and by part."""
     bank, config, count = load_bank(options.bank), CaptionConfig(), options.captions
     table = embeddings_table(count, encoded.dim, options.regions)
-    ids, videos, features = features_by_region(table)
-    readings = read_attributes(features, encoded, config)
-    told = readings.told()
+    reader = ClipReader(encoded, config)
+    batch = features_by_region(table)
+    ids, videos = batch.crop_ids, batch.video_ids
+    decisions = decide(reader.read(batch), config)
+    stated = decisions.stated()
     parts: dict[str, Callable[[], object]] = {
-        "captions, whole path": lambda: caption_embeddings(table, encoded, bank, config, "u"),
+        "captions, whole path": lambda: caption_crops(table, reader, bank, config, "u"),
         "  read the table": lambda: features_by_region(table),
-        "  conquer": lambda: read_attributes(features, encoded, config),
-        "  combine": lambda: write_sentences(told, ids, bank, config),
-        "  combine and table": lambda: caption_table(ids, videos, "u", readings, bank, config),
+        "  conquer": lambda: decide(reader.read(batch), config),
+        "  combine": lambda: write_sentences(stated, ids, bank, config),
+        "  combine and table": lambda: caption_table(ids, videos, "u", decisions, bank, config),
     }
     lines = []
     for name, times in turns(parts, options.repeats).items():

@@ -5,7 +5,7 @@ import numpy as np
 from stages.arrays import Codes
 from stages.caption.bank.bank import Bank
 from stages.caption.bank.phrases import NONE
-from stages.caption.read.readings import hide
+from stages.caption.read.decisions import without_hidden
 
 
 def random_told(bank: Bank, count: int, *, known: float, seed: int, optional: float | None = None) -> Codes:
@@ -24,5 +24,5 @@ def random_told(bank: Bank, count: int, *, known: float, seed: int, optional: fl
     share = [known if facet.block.kind == "required" else rare for facet in facets]
     none = np.array([facet.index.get(NONE, -1) for facet in facets])
     used = (rng.random(choice.shape) < share) & (choice != none)
-    hide(bank, choice, used)
+    used = without_hidden(bank, choice, used)
     return np.where(used, choice, -1)

@@ -9,7 +9,7 @@ from stages.caption.bank.bank import Bank, block_facets, prompts_of
 from stages.caption.bank.phrases import NONE
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
-from stages.caption.read.readings import hide
+from stages.caption.read.decisions import without_hidden
 from stages.caption.write.combine import write_sentences
 
 
@@ -41,7 +41,7 @@ def told_values(attributes: Mapping[str, str], bank: Bank) -> Codes:
         if value != NONE:
             choice[0, bank.column[name]] = index
     used = choice >= 0
-    hide(bank, choice, used)
+    used = without_hidden(bank, choice, used)
     return np.where(used, choice, -1)
 
 

@@ -1,8 +1,9 @@
-"""Caption on Ray: one unit = one file of embeddings; CPU only, no image is touched."""
+"""Caption on Ray: one unit is one file of what the attribute reader needs. CLIP reads embeddings: CPUs, no images."""
 
 import functools
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -10,13 +11,18 @@ import schemas.tables
 from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.live import live_files, read_live, stem
 from pipeline.errors import UserError
-from pipeline.flow import embed
+from pipeline.flow import attribute_readers, embed
+from pipeline.flow.attribute_readers import ReaderKind, embedding_files, prior_files
+from pipeline.flow.detect import CROPS
+from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage
 from pipeline.run.stream import BUSY_CPUS, Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
-from pipeline.run.weights import weights_digest
 from schemas.declaration import Table
+
+if TYPE_CHECKING:
+    from stages.caption.read.reader import Needs
 
 CAPTIONS = Table(
     name="captions",
@@ -25,54 +31,89 @@ CAPTIONS = Table(
     row="one row per variant and crop: its sentences and attributes",
     scope="variant",
 )
-TEXTS = "texts"
 
 _EVIDENCE = "evidence"
+_EVIDENCE_UNITS = "evidence_units"
 
-# Raised when the same bank and model would be encoded otherwise than before.
-_ENCODING = "1"
 
-# A mean settles within some ten thousand crops; reading a large corpus whole for it would gain nothing.
-_PRIOR_FILES = 16
+def reader_of(_recipe: Recipe) -> ReaderKind:
+    """The attribute reader of a recipe. Readers are chosen here and nowhere else."""
+    return attribute_readers.CLIP
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Where the units of a reader come from.
+
+    Args:
+        table: The table that it reads.
+        files: Live units by file.
+        evidence_units: Units of embed that hold the evidence on a file's crops, by its path and its live units.
+        row: What a row of such a file is, for the ledger's messages.
+    """
+
+    table: Table
+    files: Callable[[Corpus, Recipe], dict[str, list[str]]]
+    evidence_units: Callable[[Recipe, str, list[str]], list[str]]
+    row: str
+
+
+_SOURCES: Final[Mapping["Needs", _Source]] = {
+    "embeddings": _Source(
+        table=embed.EMBEDDINGS,
+        files=embedding_files,
+        evidence_units=lambda _recipe, _path, live: live,
+        row="embedding",
+    ),
+    "crops": _Source(
+        table=CROPS,
+        files=lambda corpus, _: live_files(corpus, DETECT.name, CROPS),
+        evidence_units=lambda recipe, path, _: [f"{recipe.embed.slug}/{stem(path)}"],
+        row="crop",
+    ),
+}
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
-    """One unit per file of embeddings; with the corpus's prior, done again when what that is made from changes."""
-    files = _embeddings(corpus, recipe)
-    wanted = embed.file_units(files, recipe.caption.variant)
-    beside = live_files(corpus, embed.STAGE.name, embed.EVIDENCE, recipe.embed.slug)
-    folder = embed.EVIDENCE.under(recipe.embed.slug)
-    named = [f"{folder}/{stem(path)}.parquet" for path in wanted["path"].to_pylist()]
-    paths = [path if path in beside else None for path in named]
-    wanted = wanted.append_column(_EVIDENCE, pa.array(paths, pa.string()))
+    return wanted_by(reader_of(recipe), corpus, recipe)
+
+
+def wanted_by(reader: ReaderKind, corpus: Corpus, recipe: Recipe) -> pa.Table:
+    """Units of a reader, one per file. With the corpus's prior, all are stale when the files of the prior change."""
+    wanted = embed.file_units(_SOURCES[reader.needs].files(corpus, recipe), recipe.caption.variant)
+    wanted = _with_evidence(wanted, reader, corpus, recipe)
     if recipe.caption.prior != "corpus":
         return wanted
-    prior = digest(*(unit for path in _prior_files(files) for unit in (path, *files[path])))
+    files = embedding_files(corpus, recipe)
+    prior = digest(*(unit for path in prior_files(files) for unit in (path, *files[path])))
     inputs = [digest(own, prior) for own in wanted["inputs"].to_pylist()]
     return wanted.set_column(wanted.schema.get_field_index("inputs"), "inputs", pa.array(inputs, pa.string()))
 
 
-def _embeddings(corpus: Corpus, recipe: Recipe) -> dict[str, list[str]]:
-    return live_files(corpus, embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
-
-
-def _prior_files(files: Mapping[str, list[str]]) -> list[str]:
-    """The files whose features make the prior: names are digests, so the first ones are as good as drawn by lot."""
-    return sorted(files)[:_PRIOR_FILES]
+def _with_evidence(wanted: pa.Table, reader: ReaderKind, corpus: Corpus, recipe: Recipe) -> pa.Table:
+    """Add each unit's file of evidence, null where it has none, and the units of embed whose rows in it count."""
+    files = live_files(corpus, embed.STAGE.name, embed.EVIDENCE, recipe.embed.slug)
+    place = {unit: path for path, units in files.items() for unit in units}
+    source, rows = _SOURCES[reader.needs], wanted.select(["path", "live"]).to_pylist()
+    units = [source.evidence_units(recipe, row["path"], row["live"]) for row in rows]
+    paths = [next((place[unit] for unit in own if unit in place), None) for own in units]
+    wanted = wanted.append_column(_EVIDENCE, pa.array(paths, pa.string()))
+    return wanted.append_column(_EVIDENCE_UNITS, pa.array(units, pa.list_(pa.string())))
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:
     import ray
 
-    # Read and encoded once, here, and shared: text bank, calibration and prior are constants of the variant. Workers
-    # need none of the files that the recipe names.
-    features = ray.put(_encode(job.corpus, job.recipe))
-    means = ray.put(_means(job.corpus, job.recipe))
-    make_caption = functools.partial(_make_caption, job.corpus, _settled(job.recipe), features, means)
+    # Prepared once, here, and shared: text bank, calibration and prior are constants of the variant. Workers need
+    # none of the files that the recipe names.
+    reader = reader_of(job.recipe)
+    prepared = ray.put(reader.prepare(job.corpus, job.recipe))
+    make_caption = functools.partial(_make_caption, job.corpus, _settled(job.recipe), reader, prepared)
     return stream(job, [Operator(make_step=make_caption, fields=RESULT, cpus=BUSY_CPUS)], units_per_file=1)
 
 
 def _settled(recipe: Recipe) -> Recipe:
+    """The recipe, with the temperatures in place of the file that holds them."""
     from stages.caption.bank.bank import load_bank
     from stages.caption.read.calibration import load_temperatures
 
@@ -80,55 +121,35 @@ def _settled(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"caption": recipe.caption.model_copy(update={"calibration": temperatures})})
 
 
-def _encode(corpus: Corpus, recipe: Recipe) -> Any:
-    """The text bank, from the corpus where it was encoded before: by this model, in these words."""
-    from stages.caption.bank.bank import load_bank
-    from stages.caption.read.conquer import encode_bank, pack_bank, unpack_bank
-    from stages.embed.clip_model import ClipModel
-
-    bank, config = load_bank(recipe.caption.bank), recipe.embed
-    weights = config.pretrained and weights_digest(config.pretrained)
-    key = digest(_ENCODING, weights_digest(config.model), str(weights), bank.digest, length=32)
-    path = f"{TEXTS}/{config.slug}/{key}.npz"
-    if corpus.exists(path):
-        return unpack_bank(corpus.read(path), bank)
-    model = ClipModel(config.model_copy(update={"device": "cpu", "precision": "fp32"}))
-    encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
-    corpus.put(path, pack_bank(encoded))
-    return encoded
-
-
-def _means(corpus: Corpus, recipe: Recipe) -> Any:
-    """Mean features of the prior, by region; empty where the recipe wants none."""
-    from stages.caption.read.prior import mean_features, reference_means
-
-    if recipe.caption.prior == "reference":
-        return reference_means(recipe.caption)
-    files = _embeddings(corpus, recipe) if recipe.caption.prior == "corpus" else {}
-    columns = ["region", "embedding"]
-    return mean_features(
-        read_live(corpus, embed.EMBEDDINGS, path, files[path], columns) for path in _prior_files(files)
-    )
-
-
-def _make_caption(corpus: Corpus, recipe: Recipe, features: Any, means: Any) -> Step:
+def _make_caption(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: Any) -> Step:
     import ray
 
-    from stages.caption.bank.bank import load_bank
-    from stages.caption.captions import caption_embeddings
     from stages.heap import keep_freed_memory
 
     keep_freed_memory()
-    bank = load_bank(recipe.caption.bank)
-    encoded, prior = ray.get([features, means])
+    return caption_step(corpus, recipe, reader, ray.get(prepared))
+
+
+def caption_step(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: Any) -> Step:
+    """The step that captions one unit of ``wanted_by``.
+
+    Args:
+        corpus: Where the unit's files are.
+        recipe: The recipe, with its temperatures as a mapping.
+        reader: Kind of reader.
+        prepared: What the kind's ``prepare`` returned.
+    """
+    from stages.caption.bank.bank import load_bank
+    from stages.caption.captions import caption_crops
+
+    bank, attributes = load_bank(recipe.caption.bank), reader.make(prepared, recipe.caption)
+    source = _SOURCES[reader.needs]
 
     def caption(row: Row) -> Row:
-        embeddings = read_live(corpus, embed.EMBEDDINGS, row["path"], row["live"])
-        evidence = row[_EVIDENCE] and read_live(corpus, embed.EVIDENCE, row[_EVIDENCE], row["live"])
-        table = caption_embeddings(
-            embeddings, encoded, bank, recipe.caption, row["unit_id"], evidence=evidence, means=prior
-        )
-        return result({CAPTIONS.name: table}, "the file holds no embedding")
+        table = read_live(corpus, source.table, row["path"], row["live"])
+        evidence = row[_EVIDENCE] and read_live(corpus, embed.EVIDENCE, row[_EVIDENCE], row[_EVIDENCE_UNITS])
+        captions = caption_crops(table, attributes, bank, recipe.caption, row["unit_id"], evidence=evidence)
+        return result({CAPTIONS.name: captions}, f"the file holds no {source.row}")
 
     return caption
 

@@ -1,6 +1,7 @@
-"""From a file of embeddings to the ``captions`` table."""
+"""From a table of embeddings or crops to the ``captions`` table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -8,65 +9,63 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tables import CAPTION, CAPTIONS
-from stages.arrays import Doubles
 from stages.caption.bank.bank import Bank
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
-from stages.caption.read.conquer import BankFeatures, read_attributes
+from stages.caption.read.decisions import Decisions, decide
 from stages.caption.read.evidence import read_evidence
-from stages.caption.read.readings import Readings
+from stages.caption.read.reader import AttributeReader, CropBatch, Needs
 from stages.caption.write.combine import Sentences, write_sentences
 from stages.errors import UnitError
 
 
-def caption_embeddings(
+def caption_crops(
     table: pa.Table,
-    bank_features: BankFeatures,
+    reader: AttributeReader,
     bank: Bank,
     config: CaptionConfig,
     unit_id: str,
     *,
     evidence: pa.Table | None = None,
-    means: Mapping[str, Doubles] | None = None,
 ) -> pa.Table:
-    """Caption every crop of an embeddings table.
+    """Caption every crop of a table.
 
     Args:
-        table: ``schemas.tables.embeddings(dim)``, one row per crop and region, in any order.
-        bank_features: The encoded bank, of the model that made the embeddings.
-        bank: The bank itself.
-        config: The stage's configuration.
-        unit_id: Unit of work that the rows will name.
-        evidence: ``schemas.tables.EVIDENCE`` of the same crops, in any order; None where there is none.
-        means: Mean features of the prior, as ``stages.caption.read.prior`` gives them.
+        table: What the reader needs. Embeddings: ``schemas.tables.embeddings(dim)``, one row per crop and region, in
+            any order. Crops: ``schemas.tables.CROPS``, one row per crop.
+        reader: Reads the attributes, in the terms of ``bank``.
+        bank: The bank that sentences are written with.
+        config: Thresholds, evidence, and how sentences are written.
+        unit_id: Unit of work that the rows belong to.
+        evidence: ``schemas.tables.EVIDENCE`` of the same crops, in any order; None for none.
 
     Returns:
         ``schemas.tables.CAPTIONS``, one row per crop, in the order in which the table first names them.
 
     Raises:
-        UnitError: The table lacks a region, lacks rows of one, holds a crop twice, or does not fit the bank's features.
-        BankError: The features are of another bank.
+        UnitError: The table holds a crop twice, lacks a region or rows of one, or does not fit the reader.
+        BankError: The reader reads in the terms of another bank.
     """
-    if bank_features.bank.digest != bank.digest:
-        raise BankError(f"text features are of bank {bank_features.bank.name}, not of {bank.name}; encode this bank")
     if not table.num_rows:
         return CAPTIONS.empty_table()
-    crop_ids, video_ids, features = features_by_region(table)
-    said = read_evidence(evidence, crop_ids, bank, config)
-    readings = read_attributes(features, bank_features, config, means=means, evidence=said)
-    return caption_table(crop_ids, video_ids, unit_id, readings, bank, config)
+    batch = _BATCHES[reader.needs](table)
+    readings = reader.read(batch)
+    if readings.bank.digest != bank.digest:
+        raise BankError(f"readings are of bank {readings.bank.name}, not of {bank.name}; read with that bank")
+    found = read_evidence(evidence, batch.crop_ids, bank, config)
+    return caption_table(batch.crop_ids, batch.video_ids, unit_id, decide(readings, config, found), bank, config)
 
 
 def caption_table(
     crop_ids: Sequence[str],
     video_ids: Sequence[str] | pa.Array,
     unit_id: str,
-    readings: Readings,
+    decisions: Decisions,
     bank: Bank,
     config: CaptionConfig,
 ) -> pa.Table:
-    """Write the captions of N crops as a table of ``schemas.tables.CAPTIONS``; arguments as in ``write_captions``."""
-    sentences = write_sentences(readings.told(), crop_ids, bank, config)
+    """Write the captions of N crops as a table of ``schemas.tables.CAPTIONS``; arguments as in ``write_sentences``."""
+    sentences = write_sentences(decisions.stated(), crop_ids, bank, config)
     count = len(crop_ids)
     columns = [
         pa.array(crop_ids, pa.string()),
@@ -74,7 +73,7 @@ def caption_table(
         pa.repeat(pa.scalar(unit_id, pa.string()), count),
         pa.repeat(pa.scalar(config.seed, pa.int64()), count),
         _captions(sentences, count),
-        readings.to_arrow(),
+        decisions.to_arrow(),
     ]
     return pa.Table.from_arrays(columns, schema=CAPTIONS)
 
@@ -90,8 +89,8 @@ def _captions(sentences: Sentences, count: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), structs)
 
 
-def features_by_region(table: pa.Table) -> tuple[list[str], pa.Array, dict[str, npt.NDArray[np.float16]]]:
-    """Crop ids [N], their video ids [N], and for each region the features of all of them, float16 [N, D].
+def features_by_region(table: pa.Table) -> CropBatch:
+    """The crops of an embeddings table, with their features by region.
 
     Raises:
         UnitError: A crop has no row, or two, for a region that others have; or an embedding is null.
@@ -105,7 +104,26 @@ def features_by_region(table: pa.Table) -> tuple[list[str], pa.Array, dict[str, 
         rows = np.flatnonzero(pc.equal(table["region"], region).to_numpy())
         _check_rows(codes[rows], coded.dictionary, region)
         features[region] = vectors[rows[np.argsort(codes[rows])]]
-    return coded.dictionary.to_pylist(), table["video_id"].take(pa.array(first)).combine_chunks(), features
+    videos = table["video_id"].take(pa.array(first)).combine_chunks()
+    return CropBatch(coded.dictionary.to_pylist(), videos, features=features)
+
+
+def crops_as_stored(table: pa.Table) -> CropBatch:
+    """The crops of a crops table.
+
+    Raises:
+        UnitError: A crop has two rows.
+    """
+    ids = table["crop_id"].to_pylist()
+    if len(set(ids)) < len(ids):
+        raise UnitError(f"{len(ids) - len(set(ids))} crops have two rows; detect this chunk again", kind="crop_rows")
+    return CropBatch(ids, table["video_id"].combine_chunks(), crops=table)
+
+
+_BATCHES: Final[Mapping[Needs, Callable[[pa.Table], CropBatch]]] = {
+    "embeddings": features_by_region,
+    "crops": crops_as_stored,
+}
 
 
 def _vectors(column: pa.ChunkedArray) -> npt.NDArray[np.float16]:
@@ -120,7 +138,7 @@ def _check_rows(codes: npt.NDArray[np.int32], crops: pa.Array, region: str) -> N
     wrong = np.flatnonzero(counts != 1)
     if len(wrong):
         raise UnitError(
-            f"crop {crops[int(wrong[0])]} has {counts[wrong[0]]} embeddings of region {region}, where 1 is due "
+            f"crop {crops[int(wrong[0])]} has {counts[wrong[0]]} embeddings of region {region} instead of 1 "
             f"({len(wrong)} such crops); embed this file again",
             kind="embedding_rows",
         )

@@ -3,9 +3,9 @@
 from stages.caption.bank.bank import load_bank
 from stages.caption.config import CaptionConfig
 from stages.caption.read.calibration import load_temperatures
+from stages.caption.read.decisions import check_thresholds
 from stages.caption.read.evidence import check_evidence
 from stages.caption.read.prior import reference_digest
-from stages.caption.read.readings import check_thresholds
 from stages.caption.write.combine import templates_of
 from stages.caption.write.grammar import load_grammar
 

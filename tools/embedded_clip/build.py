@@ -32,6 +32,7 @@ from evaluation.captions.scores import judge
 from stages.caption.bank.bank import Bank, load_bank
 from stages.caption.config import CaptionConfig
 from stages.caption.read.conquer import encode_bank, read_attributes
+from stages.caption.read.decisions import decide
 from stages.embed.clip_model import ClipModel
 from stages.embed.config import EmbedConfig
 from stages.embed.regions import cut_region
@@ -131,7 +132,7 @@ def read(model: ClipModel, bank: Bank, jpegs: Sequence[bytes]) -> "pa.ListArray[
     regions: list[Any] = sorted({region for block in bank.attributes for region in block.blend})
     features = {region: model.encode_images([cut_region(image, region) for image in images]) for region in regions}
     encoded = encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale)
-    return read_attributes(features, encoded, CaptionConfig()).to_arrow()
+    return decide(read_attributes(features, encoded, CaptionConfig()), CaptionConfig()).to_arrow()
 
 
 def measure(folder: Path, bank: Bank, paths: Sequence[Path]) -> dict[str, dict[str, float]]:

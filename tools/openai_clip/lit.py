@@ -36,9 +36,9 @@ from safetensors.torch import load_file
 from evaluation.captions.labelled_sets import LabelError, read_street
 from evaluation.captions.scores import Score, Truth, judge
 from stages.caption.bank.bank import Bank, load_bank
-from stages.caption.captions import caption_embeddings, features_by_region
+from stages.caption.captions import caption_crops, features_by_region
 from stages.caption.config import CaptionConfig, Prior
-from stages.caption.read.conquer import encode_bank
+from stages.caption.read.conquer import ClipReader, encode_bank
 from stages.caption.read.prior import mean_features
 from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig, Region
@@ -240,7 +240,7 @@ def read_cells(model: ClipModel, bank: Bank, features: Path, series: Series, str
             config = CaptionConfig(
                 prior=prior, prior_strength=strength, reference="train" if prior == "reference" else None
             )
-            captions = caption_embeddings(table, encoded, bank, config, series.name, means=means)
+            captions = caption_crops(table, ClipReader(encoded, config, means or {}), bank, config, series.name)
             truths = [series.truths[int(str(crop), 16)] for crop in captions["crop_id"].to_pylist()]
             scores = {score.attribute: score for score in judge(captions["attributes"], truths, bank)}
             found[f"{way}, prior {prior}"] = [scores[name] for name in ATTRIBUTES]
@@ -321,16 +321,16 @@ def clip_model(folder: Path) -> ClipModel:
 
 def _tune(options: argparse.Namespace, recipe: Mapping[str, Any], work: Path) -> None:
     torch.set_num_threads(1)
-    crops, _, features = features_by_region(embeddings(work / "features-tower", "train"))
+    batch = features_by_region(embeddings(work / "features-tower", "train"))
     paths = renders(
         recipe["render"]["seed"], recipe["render"]["count"], recipe["render"]["jpeg_quality"], options.cache / "renders"
     )
-    _, _, truths = load(paths[: -(-len(crops) // CHUNK)])
+    _, _, truths = load(paths[: -(-len(batch.crop_ids) // CHUNK)])
     steps = options.max_steps or recipe["pretrain"]["max_steps"]
     config = PretrainConfig(**recipe["pretrain"] | {"workers": 1, "max_steps": steps, "device": "cpu"})
     towers = lit_towers(work / "tower", ROOT / EMBEDDED, config, work / "model")
-    print(f"tuning to {len(crops)} renders", flush=True)
-    tune(towers, Lessons(features, [truths[int(crop, 16)] for crop in crops], recipe), config)
+    print(f"tuning to {len(batch.crop_ids)} renders", flush=True)
+    tune(towers, Lessons(batch.features, [truths[int(crop, 16)] for crop in batch.crop_ids], recipe), config)
     export(towers, work / "model", half=True)
 
 

@@ -7,7 +7,8 @@ required attribute, an optional one when its probability is above 0.9.
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +19,17 @@ from stages.caption.bank.phrases import Attribute
 from stages.caption.bank.problems import BankError
 from stages.caption.config import WHOLE, CaptionConfig
 from stages.caption.read.calibration import load_temperatures
-from stages.caption.read.evidence import Evidence
 from stages.caption.read.exact import UNITS, in_units, normalised
 from stages.caption.read.prior import prior_rows
+from stages.caption.read.reader import CropBatch, Needs
 from stages.caption.read.readings import Readings
 from stages.errors import UnitError
 
 Blend = tuple[tuple[str, float], ...]
 EncodeTexts = Callable[[list[str]], Floats]
+
+SOURCE = "clip"
+"""Name of this reader in the column ``source`` of the view ``attributes``."""
 
 # Crops per matrix product. Short batches are filled up to it: one shape, so one order of summing.
 CHUNK = 1024
@@ -90,35 +94,49 @@ def unpack_bank(content: bytes, bank: Bank) -> BankFeatures:
         return BankFeatures(bank, matrices, float(arrays["logit_scale"]))
 
 
+@dataclass(frozen=True)
+class ClipReader:
+    """Attribute reader over stored CLIP embeddings; ``read_attributes`` describes the arguments."""
+
+    bank_features: BankFeatures
+    config: CaptionConfig
+    means: Mapping[str, Doubles] = field(default_factory=dict)
+    needs: ClassVar[Needs] = "embeddings"
+
+    def read(self, batch: CropBatch) -> Readings:
+        """Read every attribute of the batch's crops."""
+        return read_attributes(batch.features, self.bank_features, self.config, self.means)
+
+
 def read_attributes(
     features: Mapping[str, npt.NDArray[np.floating]],
     bank_features: BankFeatures,
     config: CaptionConfig,
-    *,
     means: Mapping[str, Doubles] | None = None,
-    evidence: Evidence | None = None,
 ) -> Readings:
     """Read every attribute of N crops.
 
     Args:
-        features: Image features by region, each [N, D]; an attribute whose regions are not among them is read from
-            ``whole``, and its reading says so.
+        features: Image features by region, each [N, D]. An attribute is read from ``whole`` where none of its regions
+            was embedded; ``Readings.regions`` names what was read.
         bank_features: The encoded bank, of the same model.
-        config: Thresholds, logit scale, calibration, prior, evidence, and whether to be faithful to the paper.
+        config: Logit scale, calibration, prior, and whether to read as the paper does.
         means: Mean features of the prior by region, as ``prior`` computes them; regions without one are not corrected.
-        evidence: What pixels and detector say of the same crops.
 
     Raises:
         UnitError: The features do not fit the bank's, or are not finite.
         BankError: The configuration names attributes that the bank does not have.
     """
     bank, chunks = bank_features.bank, logit_chunks(features, bank_features, config, means)
-    count = len(next(iter(features.values())))
-    blends = {block.name: _present(block, features, config) for block in bank.attributes}
-    readings = Readings.empty(bank, {name: _label(blend) for name, blend in blends.items()}, count)
+    shape = (len(next(iter(features.values()))), len(bank.facets))
+    choice, (probability, margin) = np.zeros(shape, np.int64), np.zeros((2, *shape), np.float32)
     for rows, blocks, logits in chunks:
-        _read_chunk(logits, blocks, readings, rows, faithful=config.faithful)
-    return readings.weigh(evidence, config).decide(config)
+        for name, marginal, taken in _marginals(logits, blocks, faithful=config.faithful):
+            found, column, count = _likelihood(marginal, taken), bank.column[name], rows.stop - rows.start
+            choice[rows, column] = taken[:count]
+            probability[rows, column], margin[rows, column] = (values[:count] for values in found)
+    regions = tuple(_label(_present(facet.block, features, config)) for facet in bank.facets)
+    return Readings(bank, regions, (SOURCE,) * len(bank.facets), choice, probability, margin)
 
 
 def logit_chunks(
@@ -254,9 +272,13 @@ def _blended(wholes: Mapping[str, Doubles], blend: Blend) -> Doubles:
     return np.asarray(np.rint(sum(wholes[region] * share for region, share in blend)), dtype=np.float64)
 
 
-def _read_chunk(
-    logits: Floats, blocks: Sequence[Attribute], readings: Readings, rows: slice, *, faithful: bool
-) -> None:
+def _marginals(
+    logits: Floats, blocks: Sequence[Attribute], *, faithful: bool
+) -> Iterator[tuple[str, Floats, npt.NDArray[np.intp]]]:
+    """For each facet of some attributes: its name, float32 [values, CHUNK], and the index of the value taken, [CHUNK].
+
+    The paper takes the best combination of a composed attribute, our default the best value of each factor.
+    """
     start = 0
     for block in blocks:
         facets = block_facets(block)
@@ -268,8 +290,17 @@ def _read_chunk(
         for axis, facet in enumerate(facets):
             others = tuple(other for other in range(len(facets)) if other != axis)
             marginal = grid.sum(axis=others) if others else joint
-            readings.put(facet.name, rows, marginal, best[axis] if best else marginal.argmax(axis=0))
+            yield facet.name, marginal, best[axis] if best else marginal.argmax(axis=0)
         start = stop
+
+
+def _likelihood(marginal: Floats, taken: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Probability of the value taken, and its distance to the most likely other value: float32 [CHUNK] each."""
+    every = np.arange(marginal.shape[1])
+    probability = marginal[taken, every]
+    others = marginal.copy()
+    others[taken, every] = -np.inf
+    return probability, probability - others.max(axis=0)
 
 
 def softmax(logits: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Evidence beside CLIP: colours of the clothes' pixels, and things that the detector saw."""
+"""Evidence beside the readings: colours of the clothes' pixels, and objects that the detector found near the person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,13 @@ from stages.caption.bank.phrases import NONE
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
 
-CLIP, PIXELS, DETECTOR = range(3)
-SOURCES: Final = ("clip", "pixels", "detector")
+PIXELS, DETECTOR = "pixels", "detector"
 
-# Parts of the person whose cloth has its colour named (stages/embed/regions.py).
+# Regions whose cloth has its colour named (CLOTH in stages/embed/regions.py).
 _CLOTHED: Final = ("upper", "lower")
 
-# Values that a thing of the detector's stands for, the first one that a bank has being its own. COCO calls every bag
-# but backpacks and suitcases a handbag.
+# Values that a label of the detector fits. The evidence gives the first one that the bank has, and agrees with the
+# others: COCO calls every bag a handbag that is not a backpack or a suitcase.
 _VALUES: Final = {
     "backpack": ("backpack",),
     "handbag": ("handbag", "shoulder bag"),
@@ -35,8 +34,8 @@ _VALUES: Final = {
     "dog": ("dog",),
 }
 
-# Share of a thing's box that must lie in the person's: nearly all of what is carried on the body, less of what is
-# ridden, led or held up.
+# Least share of an object's box inside the person's: high for what is worn or held at the body, low for what is ridden,
+# led or held up.
 _OVERLAPS: Final = {"backpack": 0.5, "handbag": 0.5, "cell phone": 0.5}
 _LEAST_OVERLAP: Final = 0.1
 
@@ -46,9 +45,9 @@ class Evidence:
     """Evidence on N crops under a bank of F facets.
 
     Args:
-        value: int64 [N, F], index of the value, -1 where there is no evidence.
-        weight: float32 [N, F], share of the pixels, or the detector's confidence.
-        margin: float32 [N, F], distance of that to the runner-up's.
+        value: int64 [N, F], index of the value, -1 without evidence.
+        weight: float32 [N, F], share of the pixels, or confidence of the detector.
+        margin: float32 [N, F], distance of the weight to that of the next colour; of an object, the weight itself.
         agreeing: By facet and value, further values that the same evidence fits.
     """
 
@@ -58,27 +57,34 @@ class Evidence:
     agreeing: dict[tuple[int, int], tuple[int, ...]]
 
     def agrees(self, choice: Codes) -> npt.NDArray[np.int8]:
-        """Whether readings say the same: int8 [N, F], 1 or 0, and -1 where there is no evidence."""
+        """Whether readings of choices [N, F] are the same: int8 [N, F], 1 or 0, and -1 without evidence."""
         same = self.value == choice
         for (column, value), others in self.agreeing.items():
             same[:, column] |= (self.value[:, column] == value) & np.isin(choice[:, column], others)
         return np.where(self.value < 0, -1, same).astype(np.int8)
 
 
-def sources(bank: Bank) -> list[int]:
-    """For each facet of a bank which of ``SOURCES`` can say something on it; CLIP where none beside it can."""
-    return [PIXELS if _is_colour(facet) else DETECTOR if _labels(facet) else CLIP for facet in bank.facets]
+def no_evidence(count: int, bank: Bank) -> Evidence:
+    """The evidence on ``count`` crops of which nothing is known."""
+    shape = (count, len(bank.facets))
+    weight, margin = np.zeros((2, *shape), np.float32)
+    return Evidence(np.full(shape, -1, np.int64), weight, margin, _agreeing(bank))
+
+
+def evidence_sources(bank: Bank) -> list[str | None]:
+    """For each facet of a bank, what can give evidence on it: ``PIXELS``, ``DETECTOR`` or None."""
+    return [PIXELS if _is_colour(facet) else DETECTOR if _labels(facet) else None for facet in bank.facets]
 
 
 def check_evidence(bank: Bank, config: CaptionConfig) -> None:
-    """Raise BankError where the recipe asks evidence on an attribute that there is none on."""
-    able = [facet.name for facet, source in zip(bank.facets, sources(bank), strict=True) if source != CLIP]
+    """Raise BankError where the recipe demands or prefers evidence on an attribute that cannot have any."""
+    able = [facet.name for facet, source in zip(bank.facets, evidence_sources(bank), strict=True) if source]
     for key in ("demand", "prefer"):
         for name in getattr(config.evidence, key):
             if name not in able:
                 raise BankError(
-                    f"caption.evidence.{key}: neither pixels nor detector tell {name!r} of bank {bank.name}; "
-                    f"accepted: {', '.join(able)}"
+                    f"caption.evidence.{key}: pixels and detector cannot read {name!r} of bank "
+                    f"{bank.name}; accepted: {', '.join(able)}"
                 )
 
 
@@ -86,15 +92,13 @@ def read_evidence(table: pa.Table | None, crop_ids: Sequence[str], bank: Bank, c
     """Evidence in the terms of a bank.
 
     Args:
-        table: ``schemas.tables.EVIDENCE``, in any order; crops that it lacks have no evidence. None for none at all.
+        table: ``schemas.tables.EVIDENCE``, in any order; crops without a row have no evidence. None: no crop has any.
         crop_ids: The N crops.
         bank: The bank.
         config: What counts as evidence.
     """
-    shape = (len(crop_ids), len(bank.facets))
-    floats = np.zeros((2, *shape), np.float32)
-    found = Evidence(np.full(shape, -1, np.int64), floats[0], floats[1], _agreeing(bank))
-    if table is None or not table.num_rows or not shape[0]:
+    found = no_evidence(len(crop_ids), bank)
+    if table is None or not table.num_rows or not crop_ids:
         return found
     rows = pc.index_in(table["crop_id"], value_set=pa.array(crop_ids, pa.string()))
     table = table.filter(pc.is_valid(rows))
@@ -119,11 +123,11 @@ def _put_colours(found: Evidence, lists: pa.ListArray, rows: Codes, bank: Bank, 
 
 
 def _put_objects(found: Evidence, lists: pa.ListArray, rows: Codes, bank: Bank, config: CaptionConfig) -> None:
-    at, things = _flat(lists, rows)
-    confidence, overlap = (things.field(name).to_numpy(zero_copy_only=False) for name in ("confidence", "overlap"))
-    labels = np.array(things.field("label").to_pylist(), dtype=object)
+    at, objects = _flat(lists, rows)
+    confidence, overlap = (objects.field(name).to_numpy(zero_copy_only=False) for name in ("confidence", "overlap"))
+    labels = np.array(objects.field("label").to_pylist(), dtype=object)
     least = np.array([_OVERLAPS.get(label, _LEAST_OVERLAP) for label in labels], np.float32)
-    # By rising confidence: of two things that speak on one attribute the surer is put last, and stays.
+    # By rising confidence: of two objects that bear on one attribute, the surer is written last and stays.
     order = np.argsort(confidence, kind="stable")
     order = order[(confidence >= config.evidence.object_confidence)[order] & (overlap >= least)[order]]
     for column, facet in enumerate(bank.facets):
@@ -136,7 +140,7 @@ def _put_objects(found: Evidence, lists: pa.ListArray, rows: Codes, bank: Bank, 
 
 
 def _flat(lists: pa.ListArray, rows: Codes) -> tuple[Codes, pa.StructArray]:
-    """The items of all lists, and for each the row that it belongs to; null lists have none."""
+    """The row of each item of all lists, and the items; null lists have none."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     return np.repeat(rows, lengths).astype(np.int64), lists.flatten()
 
@@ -151,7 +155,7 @@ def _is_colour(facet: Facet) -> bool:
 
 
 def _labels(facet: Facet) -> dict[str, int]:
-    """The detector's labels that speak on an optional attribute, each with the value that it stands for."""
+    """Labels of the detector that bear on an optional attribute, each with the value that it gives."""
     if NONE not in facet.index:
         return {}
     own = {label: [value for value in values if value in facet.index] for label, values in _VALUES.items()}

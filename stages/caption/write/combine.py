@@ -15,7 +15,7 @@ from stages.caption.bank.bank import Bank
 from stages.caption.bank.phrases import WORDS_OF_OTHERS
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig, Style
-from stages.caption.read.readings import Readings
+from stages.caption.read.decisions import Decisions
 from stages.caption.write.grammar import load_grammar
 from stages.caption.write.lexicon import lexicon
 from stages.caption.write.templates import Template, load_templates
@@ -41,20 +41,20 @@ class Sentences:
 
 
 def write_captions(
-    readings: Readings, crop_ids: Sequence[str], bank: Bank, config: CaptionConfig
+    decisions: Decisions, crop_ids: Sequence[str], bank: Bank, config: CaptionConfig
 ) -> list[list[dict[str, str]]]:
     """Write the captions of a batch of crops.
 
     Args:
-        readings: What was read of N crops.
+        decisions: What captions state of N crops.
         crop_ids: Their ids, N strings; with the seed they fix every choice.
-        bank: The bank that the readings are of.
+        bank: The bank that the decisions are of.
         config: Seed, styles, templates and captions per crop.
 
     Returns:
         For each crop, ``captions_per_crop`` dicts ``{text, template, style}``.
     """
-    return write_sentences(readings.told(), crop_ids, bank, config).rows()
+    return write_sentences(decisions.stated(), crop_ids, bank, config).rows()
 
 
 def write_sentences(told: Codes, crop_ids: Sequence[str], bank: Bank, config: CaptionConfig) -> Sentences:

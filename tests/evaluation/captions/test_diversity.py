@@ -3,12 +3,14 @@ import re
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 from evaluation.captions.diversity import caption_diversity, text_diversity
 from evaluation.captions.sample import random_told
 from stages.caption.captions import caption_table
 from stages.caption.config import CaptionConfig
+from stages.caption.read.decisions import decide
 from stages.caption.read.readings import Readings
 from stages.caption.write.combine import write_sentences
 from tests.stages.caption.captioning import street, unipt
@@ -29,12 +31,13 @@ def test_no_captions() -> None:
 
 def test_over_a_captions_table_and_in_sql_alike() -> None:
     count = 40
-    readings = Readings.empty(unipt(), {block.name: "whole" for block in unipt().attributes}, count)
     told = random_told(unipt(), count, known=0.8, seed=1)
-    readings.used[:] = told >= 0
-    readings.choice[:] = told.clip(0)
+    facets = unipt().facets
+    sure = np.ones(told.shape, np.float32)
+    readings = Readings(unipt(), ("whole",) * len(facets), ("clip",) * len(facets), told, sure, sure)
+    decisions = decide(readings, CaptionConfig())
     ids = [str(i) for i in range(count)]
-    table = caption_table(ids, ids, "u", readings, unipt(), CaptionConfig(captions_per_crop=3))
+    table = caption_table(ids, ids, "u", decisions, unipt(), CaptionConfig(captions_per_crop=3))
     counted = caption_diversity(table)
     assert (counted.captions, counted.distinct_captions) == (120, 120)
 

@@ -13,12 +13,14 @@ import schemas.tables as tables
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from pipeline.errors import UserError
-from pipeline.flow import caption
+from pipeline.flow import attribute_readers, caption
+from pipeline.flow.attribute_readers import ReaderKind
 from pipeline.recipe import Recipe
 from stages.caption.bank.bank import load_bank
 from stages.caption.read.conquer import pack_bank, unpack_bank
-from tests.corpora import ledger_row
+from tests.corpora import crop_rows, ledger_row, person_jpeg
 from tests.runs import tiny_clip
+from tests.stages.caption.colour_reader import ColourReader
 
 DIM = 16
 
@@ -47,6 +49,23 @@ def add_file(corpus: Corpus, name: str, recipe: Recipe, *, beside: bool = True) 
     for path, table in zip(paths, (found, said), strict=False):
         corpus.write_table(table, path)
     Ledger(corpus, "embed").append([ledger_row(f"{slug}/{name}", paths, scope=slug)])
+
+
+def add_crops(corpus: Corpus, name: str, jpegs: dict[str, bytes]) -> None:
+    """A finished unit of detect."""
+    rows = crop_rows("web:1", name, range(len(jpegs)))
+    rows = [row | {"crop_id": crop, "jpeg": jpeg} for row, (crop, jpeg) in zip(rows, jpegs.items(), strict=True)]
+    corpus.write_table(pa.Table.from_pylist(rows, tables.CROPS), f"crops/{name}.parquet")
+    Ledger(corpus, "detect").append([ledger_row(name, [f"crops/{name}.parquet"])])
+
+
+def add_evidence(corpus: Corpus, name: str, recipe: Recipe, crops: list[str]) -> None:
+    """What embed found on the crops of a file: the lower garment is blue."""
+    blue = [{"region": "lower", "name": "blue", "share": 0.9, "margin": 0.8}]
+    unit, path = f"{recipe.embed.slug}/{name}", f"evidence/{recipe.embed.slug}/other-name.parquet"
+    rows = [{"crop_id": crop, "video_id": "v", "unit_id": unit, "colours": blue, "objects": []} for crop in crops]
+    corpus.write_table(pa.Table.from_pylist(rows, tables.EVIDENCE), path)
+    Ledger(corpus, "embed").append([ledger_row(unit, [path], scope=recipe.embed.slug)])
 
 
 def wanted(corpus: Corpus, recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -81,26 +100,29 @@ def test_the_prior_is_the_mean_of_the_live_embeddings(tmp_path: Path, clip: Path
         add_file(corpus, name, recipe)
     stray = pq.read_table(tmp_path / "embeddings" / recipe.embed.slug / "a.parquet")
     corpus.write_table(stray, f"embeddings/{recipe.embed.slug}/stray.parquet")
-    means = caption._means(corpus, recipe)
+    means = attribute_readers.prior_means(corpus, recipe)
     rows = np.concatenate([np.random.default_rng(n).standard_normal((5, DIM)).astype(np.float16) for n in (1, 2)])
     unit = rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
     assert means["whole"] / 2**24 == pytest.approx(unit.mean(axis=0), abs=1e-6)
-    assert caption._means(corpus, recipe_of(corpus, clip)) == {}
+    assert attribute_readers.prior_means(corpus, recipe_of(corpus, clip)) == {}
 
 
 def test_the_text_bank_is_encoded_once_per_model_and_kept_in_the_corpus(tmp_path: Path, clip: Path) -> None:
     corpus, bank = Corpus(str(tmp_path)), load_bank("unipt14")
     recipe = recipe_of(corpus, clip)
-    first = caption._encode(corpus, recipe)
+    first = attribute_readers.encode_texts(corpus, recipe)
     [kept] = (tmp_path / "texts" / recipe.embed.slug).iterdir()
     assert (unpack_bank(kept.read_bytes(), bank).matrices["age"] == first.matrices["age"]).all()
     # What is kept is what is read: a mark that no model would give comes back.
     kept.write_bytes(pack_bank(type(first)(bank, first.matrices, 7.5)))
-    assert caption._encode(corpus, recipe).logit_scale == 7.5
+    assert attribute_readers.encode_texts(corpus, recipe).logit_scale == 7.5
     other = bank.model_dump(mode="json")
     other["version"] = 99
     (tmp_path / "bank.yaml").write_text(json.dumps(other))
-    assert caption._encode(corpus, recipe_of(corpus, clip, bank=str(tmp_path / "bank.yaml"))).logit_scale != 7.5
+    assert (
+        attribute_readers.encode_texts(corpus, recipe_of(corpus, clip, bank=str(tmp_path / "bank.yaml"))).logit_scale
+        != 7.5
+    )
 
 
 def test_what_a_calibration_file_says_decides_and_not_its_name(tmp_path: Path, clip: Path) -> None:
@@ -125,3 +147,26 @@ def test_temperatures_of_another_model_are_refused(tmp_path: Path, clip: Path) -
     )
     path.write_text("{model: tiny, bank: unipt14, crops: 9, temperatures: {age: 2.0}}")
     caption.STAGE.check(recipe_of(corpus, clip, calibration=str(path)))
+
+
+def test_a_reader_of_crops_gets_files_of_crops_and_the_evidence_of_the_same_crops(tmp_path: Path, clip: Path) -> None:
+    corpus = Corpus(str(tmp_path))
+    recipe = recipe_of(corpus, clip, evidence={"demand": ["lower_colour"]})
+    kind = ReaderKind(
+        needs="crops",
+        prepare=lambda _, recipe: load_bank(recipe.caption.bank),
+        make=lambda bank, _: ColourReader(bank),
+    )
+    add_crops(corpus, "chunk", {"a": person_jpeg("red", "blue"), "b": person_jpeg("black", "red")})
+    [unit] = caption.wanted_by(kind, corpus, recipe).to_pylist()
+    assert (unit["unit_id"], unit["path"], unit["evidence"]) == ("test/chunk", "crops/chunk.parquet", None)
+    add_evidence(corpus, "chunk", recipe, ["a", "b"])
+    [unit] = caption.wanted_by(kind, corpus, recipe).to_pylist()
+    assert unit["evidence"] == f"evidence/{recipe.embed.slug}/other-name.parquet"
+    step = caption.caption_step(corpus, recipe, kind, kind.prepare(corpus, recipe))
+    captions = pa.ipc.open_stream(step(unit)["tables"][0]["ipc"]).read_all()
+    rows = [{item["attribute"]: item for item in items} for items in captions["attributes"].to_pylist()]
+    assert [row["upper_colour"]["value"] for row in rows] == ["red", "black"]
+    # The evidence says blue: both stand beside each other, and only where they differ is the colour unknown.
+    assert [row["lower_colour"]["used"] for row in rows] == [True, False]
+    assert "red" in captions["captions"][0].as_py()[0]["text"]

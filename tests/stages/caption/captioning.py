@@ -8,9 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.captions import sample
+from stages.arrays import Doubles
 from stages.caption.bank.bank import Bank, block_facets, load_bank
 from stages.caption.bank.phrases import Attribute
-from stages.caption.read.conquer import BankFeatures, encode_bank
+from stages.caption.config import CaptionConfig
+from stages.caption.read.conquer import BankFeatures, encode_bank, read_attributes
+from stages.caption.read.decisions import Decisions, decide
+from stages.caption.read.evidence import Evidence
 
 DIM = 512
 
@@ -55,6 +59,18 @@ def encode_texts(texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """Bag of words: every word has a random direction of its own. Texts are as alike as the words they share."""
     sums = np.stack([np.sum([_word(word) for word in text.split()], axis=0) for text in texts])
     return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), dtype=np.float32)
+
+
+def decided(
+    features: Mapping[str, npt.NDArray[np.floating]],
+    encoded: BankFeatures,
+    config: CaptionConfig,
+    *,
+    means: Mapping[str, Doubles] | None = None,
+    evidence: Evidence | None = None,
+) -> Decisions:
+    """What captions state of crops with these features."""
+    return decide(read_attributes(features, encoded, config, means), config, evidence)
 
 
 @functools.cache

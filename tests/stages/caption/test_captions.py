@@ -6,9 +6,9 @@ import pytest
 from schemas.tables import CAPTIONS, embeddings
 from stages.caption.bank.bank import SHIPPED, parse_bank
 from stages.caption.bank.problems import BankError
-from stages.caption.captions import caption_embeddings, features_by_region
+from stages.caption.captions import caption_crops, features_by_region
 from stages.caption.config import CaptionConfig
-from stages.caption.read.conquer import BankFeatures
+from stages.caption.read.conquer import ClipReader
 from stages.errors import UnitError
 from tests.stages.caption.captioning import DIM, look, persons, unipt, unipt_features
 
@@ -17,8 +17,8 @@ CONFIG = CaptionConfig(captions_per_crop=2, seed=9)
 
 
 @pytest.fixture(scope="module")
-def bank_features() -> BankFeatures:
-    return unipt_features()
+def reader() -> ClipReader:
+    return ClipReader(unipt_features(), CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def table() -> pa.Table:
     return pa.Table.from_arrays(columns, schema=embeddings(DIM))
 
 
-def test_one_row_per_crop_with_the_schema(table: pa.Table, bank_features: BankFeatures) -> None:
-    captions = caption_embeddings(table, bank_features, unipt(), CONFIG, "unit-1")
+def test_one_row_per_crop_with_the_schema(table: pa.Table, reader: ClipReader) -> None:
+    captions = caption_crops(table, reader, unipt(), CONFIG, "unit-1")
     captions.validate(full=True)
     assert captions.schema.equals(CAPTIONS, check_metadata=True)
     assert captions["crop_id"].to_pylist() == table["crop_id"].to_pylist()[::2]
@@ -51,66 +51,64 @@ def test_one_row_per_crop_with_the_schema(table: pa.Table, bank_features: BankFe
     assert (regions["upper_colour"], regions["lower_colour"]) == ("upper", "whole")
 
 
-def test_rows_in_any_order_and_any_file_give_the_same_captions(table: pa.Table, bank_features: BankFeatures) -> None:
-    whole = caption_embeddings(table, bank_features, unipt(), CONFIG, "u").sort_by("crop_id")
+def test_rows_in_any_order_and_any_file_give_the_same_captions(table: pa.Table, reader: ClipReader) -> None:
+    whole = caption_crops(table, reader, unipt(), CONFIG, "u").sort_by("crop_id")
     order = np.random.default_rng(0).permutation(2 * COUNT)
-    shuffled = caption_embeddings(table.take(pa.array(order)), bank_features, unipt(), CONFIG, "u").sort_by("crop_id")
-    parts = [
-        caption_embeddings(table.slice(i, 14), bank_features, unipt(), CONFIG, "u") for i in range(0, 2 * COUNT, 14)
-    ]
+    shuffled = caption_crops(table.take(pa.array(order)), reader, unipt(), CONFIG, "u").sort_by("crop_id")
+    parts = [caption_crops(table.slice(i, 14), reader, unipt(), CONFIG, "u") for i in range(0, 2 * COUNT, 14)]
     assert shuffled.equals(whole)
     assert pa.concat_tables(parts).sort_by("crop_id").equals(whole)
 
 
-def test_a_table_of_many_chunks(table: pa.Table, bank_features: BankFeatures) -> None:
+def test_a_table_of_many_chunks(table: pa.Table, reader: ClipReader) -> None:
     pieces = pa.concat_tables([table.slice(0, 10), table.slice(10, 1), table.slice(11)])
-    expected = caption_embeddings(table, bank_features, unipt(), CONFIG, "u")
-    assert caption_embeddings(pieces, bank_features, unipt(), CONFIG, "u").equals(expected)
+    expected = caption_crops(table, reader, unipt(), CONFIG, "u")
+    assert caption_crops(pieces, reader, unipt(), CONFIG, "u").equals(expected)
 
 
-def test_parquet_keeps_every_column(table: pa.Table, bank_features: BankFeatures, tmp_path: object) -> None:
-    captions = caption_embeddings(table, bank_features, unipt(), CONFIG, "u")
+def test_parquet_keeps_every_column(table: pa.Table, reader: ClipReader, tmp_path: object) -> None:
+    captions = caption_crops(table, reader, unipt(), CONFIG, "u")
     pq.write_table(captions, f"{tmp_path}/captions.parquet")
     assert pq.read_table(f"{tmp_path}/captions.parquet").equals(captions)
 
 
-def test_no_crops(table: pa.Table, bank_features: BankFeatures) -> None:
-    captions = caption_embeddings(table.slice(0, 0), bank_features, unipt(), CONFIG, "u")
+def test_no_crops(table: pa.Table, reader: ClipReader) -> None:
+    captions = caption_crops(table.slice(0, 0), reader, unipt(), CONFIG, "u")
     assert captions.num_rows == 0
     assert captions.schema.equals(CAPTIONS)
 
 
 def test_features_follow_the_crops(table: pa.Table) -> None:
-    ids, videos, features = features_by_region(table.take(pa.array(np.arange(2 * COUNT)[::-1])))
-    assert ids == table["crop_id"].to_pylist()[::-2]
-    assert videos.to_pylist() == table["video_id"].to_pylist()[::-2]
+    batch = features_by_region(table.take(pa.array(np.arange(2 * COUNT)[::-1])))
+    assert batch.crop_ids == table["crop_id"].to_pylist()[::-2]
+    assert batch.video_ids.to_pylist() == table["video_id"].to_pylist()[::-2]
     expected = np.array(table["embedding"].to_pylist(), dtype=np.float16)[::-2]
-    assert (features["whole"] == expected).all()
-    assert (features["upper"] == expected).all()
+    assert (batch.features["whole"] == expected).all()
+    assert (batch.features["upper"] == expected).all()
 
 
 @pytest.mark.parametrize(
     ("rows", "text"),
     [
-        (list(range(2 * COUNT - 1)), "has 0 embeddings of region upper, where 1 is due"),
-        ([*range(2 * COUNT), 0], "has 2 embeddings of region whole, where 1 is due"),
+        (list(range(2 * COUNT - 1)), "has 0 embeddings of region upper instead of 1"),
+        ([*range(2 * COUNT), 0], "has 2 embeddings of region whole instead of 1"),
     ],
 )
 def test_a_crop_without_or_with_two_rows_of_a_region(
-    table: pa.Table, bank_features: BankFeatures, rows: list[int], text: str
+    table: pa.Table, reader: ClipReader, rows: list[int], text: str
 ) -> None:
     with pytest.raises(UnitError, match=text) as caught:
-        caption_embeddings(table.take(pa.array(rows)), bank_features, unipt(), CONFIG, "u")
+        caption_crops(table.take(pa.array(rows)), reader, unipt(), CONFIG, "u")
     assert caught.value.kind == "embedding_rows"
 
 
-def test_a_table_without_the_whole_crop(table: pa.Table, bank_features: BankFeatures) -> None:
+def test_a_table_without_the_whole_crop(table: pa.Table, reader: ClipReader) -> None:
     upper = table.filter(pa.compute.equal(table["region"], "upper"))
     with pytest.raises(UnitError, match="no embedding of region whole"):
-        caption_embeddings(upper, bank_features, unipt(), CONFIG, "u")
+        caption_crops(upper, reader, unipt(), CONFIG, "u")
 
 
-def test_features_of_another_bank_are_refused(table: pa.Table, bank_features: BankFeatures) -> None:
+def test_features_of_another_bank_are_refused(table: pa.Table, reader: ClipReader) -> None:
     other = parse_bank((SHIPPED / "unipt14.yaml").read_text().replace("name: unipt14", "name: other"))
     with pytest.raises(BankError, match="of bank unipt14, not of other"):
-        caption_embeddings(table, bank_features, other, CONFIG, "u")
+        caption_crops(table, reader, other, CONFIG, "u")

@@ -28,7 +28,10 @@ def test_digests_follow_the_files(tmp_path: Path) -> None:
         ({"calibration": "nowhere.yaml"}, "caption.calibration: no file 'nowhere.yaml'"),
         ({"prior": "reference", "reference": "nowhere.parquet"}, "caption.reference: no file 'nowhere.parquet'"),
         ({"unknown": {"attributes": {"shoes": {"margin": 0.2}}}}, "caption.unknown.attributes: no attribute 'shoes'"),
-        ({"evidence": {"demand": ["gender"]}}, "caption.evidence.demand: neither pixels nor detector tell 'gender'"),
+        (
+            {"evidence": {"demand": ["gender"]}},
+            "caption.evidence.demand: pixels and detector cannot read 'gender'",
+        ),
         ({"styles": ("short", "short")}, "caption.styles: short, short"),
         ({"templates": 10**6}, "caption.templates: 1000000"),
     ],

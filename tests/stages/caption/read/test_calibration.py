@@ -7,9 +7,9 @@ import yaml
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig, Thresholds, UnknownConfig
 from stages.caption.read.calibration import Calibration, load_temperatures
-from stages.caption.read.conquer import BankFeatures, read_attributes
+from stages.caption.read.conquer import BankFeatures
 from stages.caption.read.fit_temperatures import fit_temperatures, label_codes
-from tests.stages.caption.captioning import DIM, look, persons, unipt, unipt_features
+from tests.stages.caption.captioning import DIM, decided, look, persons, unipt, unipt_features
 
 Noisy = tuple[dict[str, np.ndarray], list[dict[str, str]]]
 
@@ -25,7 +25,7 @@ def noisy() -> Noisy:
 
 def _nll(features: dict[str, np.ndarray], truth: list[dict[str, str]], config: CaptionConfig, name: str) -> float:
     """Of the value that was read: how well the probability fits how often it is right."""
-    readings, column = read_attributes(features, unipt_features(), config), unipt().column[name]
+    readings, column = decided(features, unipt_features(), config), unipt().column[name]
     right = readings.choice[:, column] == label_codes(truth, unipt())[:, column]
     probability = readings.probability[:, column].clip(1e-6, 1 - 1e-6)
     return float(-np.where(right, np.log(probability), np.log(1 - probability)).mean())
@@ -73,8 +73,8 @@ def test_a_file_of_temperatures_is_read_as_a_mapping_is(
     content = Calibration(model="m", bank="unipt14", crops=3, temperatures={"age": 4.0})
     path = tmp_path / "calibration.yaml"
     path.write_text(yaml.safe_dump(content.model_dump(mode="json")))
-    from_file = read_attributes(noisy[0], unipt_features(), CaptionConfig(calibration=str(path)))
-    given = read_attributes(noisy[0], unipt_features(), CaptionConfig(calibration={"age": 4.0}))
+    from_file = decided(noisy[0], unipt_features(), CaptionConfig(calibration=str(path)))
+    given = decided(noisy[0], unipt_features(), CaptionConfig(calibration={"age": 4.0}))
     assert (from_file.probability == given.probability).all()
     path.write_text("temperatures: {age: 4.0}\nmodell: m\n")
     with pytest.raises(BankError, match=r"modell: unknown key; accepted: model, bank"):
@@ -84,8 +84,8 @@ def test_a_file_of_temperatures_is_read_as_a_mapping_is(
 def test_thresholds_of_one_attribute_make_it_alone_unknown() -> None:
     crops = {"whole": np.stack([look(person) for person in persons(100)])}
     high = UnknownConfig(attributes={"upper_colour": Thresholds(probability=0.99), "bag": Thresholds(margin=0.99)})
-    plain = read_attributes(crops, unipt_features(), CaptionConfig())
-    strict = read_attributes(crops, unipt_features(), CaptionConfig(unknown=high))
+    plain = decided(crops, unipt_features(), CaptionConfig())
+    strict = decided(crops, unipt_features(), CaptionConfig(unknown=high))
     colour, bag = (unipt().column[name] for name in ("upper_colour", "bag"))
     sure = {colour: plain.probability[:, colour] >= 0.99, bag: plain.margin[:, bag] >= 0.99}
     for column, rows in sure.items():
@@ -93,7 +93,7 @@ def test_thresholds_of_one_attribute_make_it_alone_unknown() -> None:
         assert strict.used[:, column].sum() < plain.used[:, column].sum()
     assert (np.delete(strict.used, [colour, bag], 1) == np.delete(plain.used, [colour, bag], 1)).all()
     low = UnknownConfig(attributes={"hat": Thresholds(probability=0.0, margin=0.0)})
-    keen = read_attributes(crops, unipt_features(), CaptionConfig(unknown=low))
+    keen = decided(crops, unipt_features(), CaptionConfig(unknown=low))
     hat = unipt().column["hat"]
     assert keen.used[:, hat].sum() >= plain.used[:, hat].sum()
 

@@ -6,10 +6,20 @@ from schemas.tables import ATTRIBUTE
 from stages.caption.bank.bank import SHIPPED, parse_bank
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig, UnknownConfig
-from stages.caption.read.conquer import BankFeatures, encode_bank, read_attributes
-from stages.caption.read.readings import Readings
+from stages.caption.read.conquer import BankFeatures, encode_bank
+from stages.caption.read.decisions import Decisions
 from stages.errors import UnitError
-from tests.stages.caption.captioning import DIM, WALKER, encode_texts, look, persons, unipt, unipt_features, unit
+from tests.stages.caption.captioning import (
+    DIM,
+    WALKER,
+    decided,
+    encode_texts,
+    look,
+    persons,
+    unipt,
+    unipt_features,
+    unit,
+)
 
 FAITHFUL = CaptionConfig(faithful=True)
 
@@ -30,15 +40,15 @@ def crops() -> np.ndarray:
     return (clean + noise).astype(np.float32)
 
 
-def _only(name: str, values: dict[str, float]) -> tuple[Readings, int]:
-    """Readings of one crop in which the values of a simple attribute have these probabilities."""
+def _only(name: str, values: dict[str, float]) -> tuple[Decisions, int]:
+    """Decisions of one crop in which the values of a simple attribute have these probabilities."""
     bank, matrices = unipt(), dict(unipt_features().matrices)
     cosines = [1 + np.log(values[value]) / 100 for value in bank.by_name[name].index]
     matrices[name] = np.zeros((len(cosines), DIM), np.float32)
     matrices[name][:, 0], matrices[name][:, 1] = cosines, np.sqrt(1 - np.square(cosines))
     crop = np.zeros((1, DIM), np.float32)
     crop[0, 0] = 1
-    return read_attributes({"whole": crop}, BankFeatures(bank, matrices, 100.0), CaptionConfig()), bank.column[name]
+    return decided({"whole": crop}, BankFeatures(bank, matrices, 100.0), CaptionConfig()), bank.column[name]
 
 
 def test_text_features_are_unit_and_ensemble_averaged(bank_features: BankFeatures) -> None:
@@ -64,7 +74,7 @@ def test_each_prompt_is_encoded_once_and_in_one_call() -> None:
 
 
 def test_a_true_person_is_read(bank_features: BankFeatures) -> None:
-    readings = read_attributes({"whole": look(PLAIN)[None]}, bank_features, FAITHFUL)
+    readings = decided({"whole": look(PLAIN)[None]}, bank_features, FAITHFUL)
     row = {item["attribute"]: item for item in readings.to_arrow()[0].as_py()}
     seen = {name: value for name, value in PLAIN.items() if value != "none"}
     assert {name: row[name]["value"] for name in seen} == seen
@@ -74,7 +84,7 @@ def test_a_true_person_is_read(bank_features: BankFeatures) -> None:
 
 @pytest.mark.parametrize("config", [FAITHFUL, CaptionConfig()])
 def test_probabilities_and_margins(bank_features: BankFeatures, crops: np.ndarray, config: CaptionConfig) -> None:
-    readings = read_attributes({"whole": crops}, bank_features, config)
+    readings = decided({"whole": crops}, bank_features, config)
     assert readings.probability.min() >= 0
     assert readings.probability.max() <= 1 + 1e-5
     assert (readings.margin <= readings.probability + 1e-6).all()
@@ -89,11 +99,11 @@ def test_marginals_of_a_composed_attribute_sum_to_one(bank_features: BankFeature
     joint = (joint / joint.sum(axis=1, keepdims=True)).reshape(-1, 11, 12, 4)
     colours = joint.sum(axis=(1, 3))
     assert np.allclose(colours.sum(axis=1), 1, atol=1e-5)
-    readings, column = read_attributes({"whole": crops}, bank_features, CaptionConfig()), unipt().column["upper_colour"]
+    readings, column = decided({"whole": crops}, bank_features, CaptionConfig()), unipt().column["upper_colour"]
     assert np.allclose(readings.probability[:, column], colours.max(axis=1), atol=1e-4)
     assert np.allclose(readings.margin[:, column], np.diff(np.sort(colours, axis=1)[:, -2:])[:, 0], atol=1e-4)
     best = joint.reshape(len(joint), -1).argmax(axis=1)
-    chosen = read_attributes({"whole": crops}, bank_features, FAITHFUL).choice
+    chosen = decided({"whole": crops}, bank_features, FAITHFUL).choice
     found = [chosen[:, unipt().column[name]] for name in ("upper", "upper_colour", "upper_pattern")]
     assert (np.stack(found) == np.stack(np.unravel_index(best, (11, 12, 4)))).all()
 
@@ -103,9 +113,9 @@ def test_readings_do_not_depend_on_order_or_batch(bank_features: BankFeatures, c
     many = np.concatenate([crops] * 5)
     order = np.random.default_rng(1).permutation(len(many))
     config = CaptionConfig()
-    whole = read_attributes({"whole": many}, bank_features, config)
-    shuffled = read_attributes({"whole": many[order]}, bank_features, config)
-    single = [read_attributes({"whole": many[i : i + 60]}, bank_features, config) for i in range(0, 300, 60)]
+    whole = decided({"whole": many}, bank_features, config)
+    shuffled = decided({"whole": many[order]}, bank_features, config)
+    single = [decided({"whole": many[i : i + 60]}, bank_features, config) for i in range(0, 300, 60)]
     assert (whole.probability[order] == shuffled.probability).all()
     assert (whole.margin[order] == shuffled.margin).all()
     assert (np.concatenate([part.probability for part in single])[:300] == whole.probability[:300]).all()
@@ -114,8 +124,8 @@ def test_readings_do_not_depend_on_order_or_batch(bank_features: BankFeatures, c
 def test_faithful_takes_every_required_attribute(bank_features: BankFeatures, crops: np.ndarray) -> None:
     required = [facet.block.kind == "required" for facet in unipt().facets]
     vague = np.random.default_rng(2).standard_normal(crops.shape)
-    faithful = read_attributes({"whole": vague}, bank_features, FAITHFUL)
-    default = read_attributes({"whole": vague}, bank_features, CaptionConfig())
+    faithful = decided({"whole": vague}, bank_features, FAITHFUL)
+    default = decided({"whole": vague}, bank_features, CaptionConfig())
     visible = [
         name
         for name, need in zip(unipt().column, required, strict=True)
@@ -139,7 +149,7 @@ def test_an_optional_attribute_is_told_above_nine_tenths(none: float, hat: float
 @pytest.mark.parametrize("config", [FAITHFUL, CaptionConfig(unknown=UnknownConfig(probability=0, margin=0))])
 def test_a_dress_hides_the_lower_garment(bank_features: BankFeatures, config: CaptionConfig) -> None:
     crop = look({**PLAIN, "upper": "dress", "upper_pattern": "plain"})[None]
-    readings = read_attributes({"whole": crop}, bank_features, config)
+    readings = decided({"whole": crop}, bank_features, config)
     row = {item["attribute"]: item for item in readings.to_arrow()[0].as_py()}
     assert (row["upper"]["value"], row["upper"]["used"]) == ("dress", True)
     assert row["lower"]["value"] == "long pants"
@@ -151,17 +161,17 @@ def test_each_attribute_is_read_from_its_region(bank_features: BankFeatures) -> 
     """Colours bleed over the whole crop; regions keep them apart."""
     person = {**WALKER, "upper_colour": "red", "lower_colour": "green"}
     regions = {"whole": look({**person, "lower_colour": "red"})[None], "lower": look(person, "lower")[None]}
-    row = {i["attribute"]: i for i in read_attributes(regions, bank_features, CaptionConfig()).to_arrow()[0].as_py()}
+    row = {i["attribute"]: i for i in decided(regions, bank_features, CaptionConfig()).to_arrow()[0].as_py()}
     assert (row["lower_colour"]["value"], row["lower_colour"]["region"]) == ("green", "lower")
     assert (row["upper_colour"]["value"], row["upper_colour"]["region"]) == ("red", "whole")
-    row = {i["attribute"]: i for i in read_attributes(regions, bank_features, FAITHFUL).to_arrow()[0].as_py()}
+    row = {i["attribute"]: i for i in decided(regions, bank_features, FAITHFUL).to_arrow()[0].as_py()}
     assert (row["lower_colour"]["value"], row["lower_colour"]["region"]) == ("red", "whole")
 
 
 def test_temperature_and_scale_change_how_sure_not_what(bank_features: BankFeatures, crops: np.ndarray) -> None:
-    plain = read_attributes({"whole": crops}, bank_features, CaptionConfig())
-    warm = read_attributes({"whole": crops}, bank_features, CaptionConfig(calibration={"age": 4.0}))
-    cool = read_attributes({"whole": crops}, bank_features, CaptionConfig(logit_scale=25.0))
+    plain = decided({"whole": crops}, bank_features, CaptionConfig())
+    warm = decided({"whole": crops}, bank_features, CaptionConfig(calibration={"age": 4.0}))
+    cool = decided({"whole": crops}, bank_features, CaptionConfig(logit_scale=25.0))
     age = unipt().column["age"]
     assert (warm.choice[:, age] == plain.choice[:, age]).all()
     assert (warm.probability[:, age] < plain.probability[:, age]).all()
@@ -173,8 +183,8 @@ def test_a_factor_without_its_head_needs_a_generic_word(bank_features: BankFeatu
     text = (SHIPPED / "unipt14.yaml").read_text().replace("    generic: {value: top, text: top}\n", "")
     features = BankFeatures(parse_bank(text), bank_features.matrices, 100.0)
     vague = unit(look({**PLAIN, "upper": "coat"}, "upper") + look(PLAIN, "upper"))[None]
-    with_word = read_attributes({"whole": vague}, bank_features, CaptionConfig(unknown=UnknownConfig(probability=0.8)))
-    without = read_attributes({"whole": vague}, features, CaptionConfig(unknown=UnknownConfig(probability=0.8)))
+    with_word = decided({"whole": vague}, bank_features, CaptionConfig(unknown=UnknownConfig(probability=0.8)))
+    without = decided({"whole": vague}, features, CaptionConfig(unknown=UnknownConfig(probability=0.8)))
     head, colour = unipt().column["upper"], unipt().column["upper_colour"]
     assert not with_word.used[0, head]
     assert with_word.used[0, colour]
@@ -195,17 +205,17 @@ def test_features_that_do_not_fit(
     bank_features: BankFeatures, features: dict[str, np.ndarray], kind: str, text: str
 ) -> None:
     with pytest.raises(UnitError, match=text) as caught:
-        read_attributes(features, bank_features, CaptionConfig())
+        decided(features, bank_features, CaptionConfig())
     assert caught.value.kind == kind
 
 
 def test_no_crops(bank_features: BankFeatures) -> None:
-    readings = read_attributes({"whole": np.zeros((0, DIM), np.float16)}, bank_features, CaptionConfig())
+    readings = decided({"whole": np.zeros((0, DIM), np.float16)}, bank_features, CaptionConfig())
     assert len(readings.to_arrow()) == 0
 
 
 def test_attributes_column_has_the_schema(bank_features: BankFeatures, crops: np.ndarray) -> None:
-    column = read_attributes({"whole": crops}, bank_features, CaptionConfig()).to_arrow()
+    column = decided({"whole": crops}, bank_features, CaptionConfig()).to_arrow()
     assert column.type.value_type == ATTRIBUTE
     assert [item["attribute"] for item in column[7].as_py()] == [facet.name for facet in unipt().facets]
     column.validate(full=True)
@@ -228,4 +238,4 @@ def test_faithful_admits_no_other_thresholds(stray: dict[str, object]) -> None:
 
 def test_a_temperature_for_an_unknown_attribute_is_refused(bank_features: BankFeatures) -> None:
     with pytest.raises(BankError, match="no attribute 'shoes'"):
-        read_attributes({"whole": np.ones((1, DIM))}, bank_features, CaptionConfig(calibration={"shoes": 1.0}))
+        decided({"whole": np.ones((1, DIM))}, bank_features, CaptionConfig(calibration={"shoes": 1.0}))

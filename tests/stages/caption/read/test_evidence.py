@@ -7,10 +7,9 @@ import schemas.tables
 from stages.caption.bank.problems import BankError
 from stages.caption.captions import caption_table
 from stages.caption.config import CaptionConfig, EvidenceConfig
-from stages.caption.read.conquer import read_attributes
-from stages.caption.read.evidence import CLIP, DETECTOR, PIXELS, check_evidence, read_evidence, sources
-from stages.caption.read.readings import Readings
-from tests.stages.caption.captioning import WALKER, look, persons, unipt, unipt_features
+from stages.caption.read.decisions import Decisions
+from stages.caption.read.evidence import DETECTOR, PIXELS, check_evidence, evidence_sources, read_evidence
+from tests.stages.caption.captioning import WALKER, decided, look, persons, unipt, unipt_features
 
 PERSON = {**WALKER, "upper_colour": "red", "lower_colour": "green", "bag": "shoulder bag"}
 
@@ -32,17 +31,17 @@ def evidence(*rows: tuple[str, list[dict[str, object]], list[dict[str, object]] 
     return pa.Table.from_pylist(content, schema=schemas.tables.EVIDENCE)
 
 
-def read(table: pa.Table | None, crop_ids: list[str], config: CaptionConfig) -> Readings:
+def read(table: pa.Table | None, crop_ids: list[str], config: CaptionConfig) -> Decisions:
     features = {region: np.stack([look(PERSON, part)] * len(crop_ids)) for region, part in REGIONS.items()}
     said = read_evidence(table, crop_ids, unipt(), config)
-    return read_attributes(features, unipt_features(), config, evidence=said)
+    return decided(features, unipt_features(), config, evidence=said)
 
 
 REGIONS = {"whole": None, "head": "head", "upper": "upper", "lower": "lower"}
 
 
-def rows_of(readings: Readings) -> list[dict[str, dict[str, object]]]:
-    return [{item["attribute"]: item for item in crop} for crop in readings.to_arrow().to_pylist()]
+def rows_of(decisions: Decisions) -> list[dict[str, dict[str, object]]]:
+    return [{item["attribute"]: item for item in crop} for crop in decisions.to_arrow().to_pylist()]
 
 
 def test_agreement_stands_beside_what_clip_read_and_changes_nothing() -> None:
@@ -144,11 +143,11 @@ def test_faithful_stores_the_evidence_and_heeds_none() -> None:
 
 
 def test_what_can_be_told_beside_clip() -> None:
-    able = dict(zip(unipt().column, sources(unipt()), strict=True))
+    able = dict(zip(unipt().column, evidence_sources(unipt()), strict=True))
     assert able["upper_colour"] == able["lower_colour"] == PIXELS
     assert able["bag"] == able["umbrella"] == able["vehicle"] == able["cellphone"] == DETECTOR
-    assert able["gender"] == able["upper"] == CLIP
-    with pytest.raises(BankError, match="neither pixels nor detector tell 'upper'"):
+    assert able["gender"] is able["upper"] is None
+    with pytest.raises(BankError, match="pixels and detector cannot read 'upper'"):
         check_evidence(unipt(), CaptionConfig(evidence=EvidenceConfig(prefer=("upper",))))
     with pytest.raises(ValidationError, match="bag cannot be both"):
         CaptionConfig(evidence=EvidenceConfig(prefer=("bag",), demand=("bag",)))
@@ -158,6 +157,6 @@ def test_persons_of_all_kinds_keep_the_schema() -> None:
     crops = [f"c{i}" for i in range(20)]
     features = {"whole": np.stack([look(person) for person in persons(20)])}
     said = read_evidence(evidence(("c3", [colour("upper", "red")], None)), crops, unipt(), CaptionConfig())
-    column = read_attributes(features, unipt_features(), CaptionConfig(), evidence=said).to_arrow()
+    column = decided(features, unipt_features(), CaptionConfig(), evidence=said).to_arrow()
     column.validate(full=True)
     assert column.type.value_type == schemas.tables.ATTRIBUTE

@@ -9,10 +9,9 @@ from pydantic import ValidationError
 import schemas.tables
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
-from stages.caption.read.conquer import read_attributes
 from stages.caption.read.exact import UNITS
 from stages.caption.read.prior import mean_features, reference_digest, reference_means
-from tests.stages.caption.captioning import DIM, look, persons, unipt, unipt_features, unit
+from tests.stages.caption.captioning import DIM, decided, look, persons, unipt, unipt_features, unit
 
 CORPUS = CaptionConfig(prior="corpus", prior_strength=1.0)
 
@@ -59,8 +58,8 @@ def test_each_region_has_a_mean_of_its_own(biased: np.ndarray) -> None:
 def test_a_phrase_that_wins_everywhere_is_damped(people: list[dict[str, str]], biased: np.ndarray) -> None:
     age, index = unipt().column["age"], unipt().by_name["age"].index
     truth = np.array([index[person["age"]] for person in people])
-    plain = read_attributes({"whole": biased}, unipt_features(), CaptionConfig())
-    damped = read_attributes({"whole": biased}, unipt_features(), CORPUS, means=mean_features([embeddings(biased)]))
+    plain = decided({"whole": biased}, unipt_features(), CaptionConfig())
+    damped = decided({"whole": biased}, unipt_features(), CORPUS, means=mean_features([embeddings(biased)]))
     assert (plain.choice[:, age] == 2).mean() > 0.9
     assert (plain.choice[:, age] == truth).mean() < 0.5
     assert (damped.choice[:, age] == truth).mean() > 0.9
@@ -68,10 +67,10 @@ def test_a_phrase_that_wins_everywhere_is_damped(people: list[dict[str, str]], b
 
 def test_the_prior_of_a_corpus_leaves_optional_attributes_alone(biased: np.ndarray) -> None:
     means = mean_features([embeddings(biased)])
-    plain = read_attributes({"whole": biased}, unipt_features(), CaptionConfig())
-    own = read_attributes({"whole": biased}, unipt_features(), CORPUS, means=means)
+    plain = decided({"whole": biased}, unipt_features(), CaptionConfig())
+    own = decided({"whole": biased}, unipt_features(), CORPUS, means=means)
     other = CaptionConfig(prior="reference", reference="r.parquet", prior_strength=1.0)
-    reference = read_attributes({"whole": biased}, unipt_features(), other, means=means)
+    reference = decided({"whole": biased}, unipt_features(), other, means=means)
     hat = unipt().column["hat"]
     assert (own.probability[:, hat] == plain.probability[:, hat]).all()
     assert (reference.probability[:, hat] != plain.probability[:, hat]).any()
@@ -81,8 +80,8 @@ def test_the_prior_of_a_corpus_leaves_optional_attributes_alone(biased: np.ndarr
 
 def test_readings_with_a_prior_do_not_depend_on_the_batch(biased: np.ndarray) -> None:
     means = mean_features([embeddings(biased)])
-    whole = read_attributes({"whole": biased}, unipt_features(), CORPUS, means=means)
-    parts = [read_attributes({"whole": biased[i : i + 50]}, unipt_features(), CORPUS, means=means) for i in (0, 50)]
+    whole = decided({"whole": biased}, unipt_features(), CORPUS, means=means)
+    parts = [decided({"whole": biased[i : i + 50]}, unipt_features(), CORPUS, means=means) for i in (0, 50)]
     assert (np.concatenate([part.probability for part in parts]) == whole.probability[:100]).all()
 
 
@@ -98,7 +97,7 @@ def test_a_reference_set_is_a_file_of_embeddings(tmp_path: Path, biased: np.ndar
     with pytest.raises(BankError, match="no Parquet file of embeddings"):
         reference_means(config)
     with pytest.raises(BankError, match="those of the model"):
-        read_attributes({"whole": biased}, unipt_features(), config, means={"whole": np.zeros(7)})
+        decided({"whole": biased}, unipt_features(), config, means={"whole": np.zeros(7)})
 
 
 @pytest.mark.parametrize("given", [{"prior": "reference"}, {"reference": "r.parquet"}])

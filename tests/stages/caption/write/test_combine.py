@@ -10,10 +10,9 @@ import pytest
 from evaluation.captions import sample
 from stages.caption.bank.bank import Bank
 from stages.caption.config import CaptionConfig
-from stages.caption.read.conquer import read_attributes
 from stages.caption.write.combine import Sentences, write_captions, write_sentences
 from stages.caption.write.wording import SLOTS, crop_hashes, spread
-from tests.stages.caption.captioning import look, persons, random_told, street, unipt, unipt_features
+from tests.stages.caption.captioning import decided, look, persons, random_told, street, unipt, unipt_features
 
 IDS = [f"{i:016x}" for i in range(400)]
 ROOT = Path(__file__).parents[4]
@@ -92,7 +91,7 @@ def test_from_features_to_captions() -> None:
     people = persons(20, seed=3)
     crops = np.stack([look(person) for person in people])
     config = CaptionConfig(faithful=True, captions_per_crop=2)
-    rows = write_captions(read_attributes({"whole": crops}, unipt_features(), config), IDS[:20], unipt(), config)
+    rows = write_captions(decided({"whole": crops}, unipt_features(), config), IDS[:20], unipt(), config)
     nouns = {"man": "man male guy gentleman", "woman": "woman female lady", "child": "child kid"}
     for person, row in zip(people, rows, strict=True):
         assert set(row[0]) == {"text", "template", "style"}
