@@ -4,7 +4,6 @@ import json
 import logging
 import re
 import subprocess
-import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 from ray.scripts.scripts import start as ray_start
 
+from pipeline import __version__
 from tests.runs import ROOT
 
 CLUSTER = ROOT / "ray_cluster.yaml"
@@ -111,8 +111,7 @@ def test_versions_are_those_of_the_lock_and_the_makefile() -> None:
         assert "--require-hashes" in path.read_text()
     assert f"rayproject/ray:{pinned('ray')}-" in DOCKERFILE.read_text()
     assert read(KUBERAY)["spec"]["rayClusterSpec"]["rayVersion"] == pinned("ray")
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert set(re.findall(r"reidforge:(\d\S*)", KUBERAY.read_text() + DOCKERFILE.read_text())) == {version}
+    assert set(re.findall(r"reidforge:(\d\S*)", KUBERAY.read_text() + DOCKERFILE.read_text())) == {__version__}
     # The autoscaler on the head of an AWS cluster talks to EC2 through it.
     assert pinned("boto3")
 

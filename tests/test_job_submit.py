@@ -1,15 +1,21 @@
-"""The demo on a Ray cluster that wants a token, through ``ray job submit``, as a user of a cluster would run it."""
+"""The demo through ``ray job submit``, on a node as ``ray_cluster.yaml`` makes one.
+
+The head requires a token. Its environment holds the locked packages and not the distribution reidforge: the code
+comes with the job.
+"""
 
 import contextlib
+import importlib.metadata
 import os
 import shutil
 import socket
 import subprocess
-import sys
+import sysconfig
 import tempfile
 import time
 import urllib.error
 import urllib.request
+import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +27,19 @@ from tests.runs import ROOT, ask, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-BIN = Path(sys.executable).parent
-
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A running head node: where it takes jobs, and an environment that holds its token."""
+    """A running head node: where it takes jobs, an environment that holds its token, and its programs."""
 
     address: str
     env: dict[str, str]
+    bin: Path
 
     def ray(self, *arguments: str, env: dict[str, str] | None = None, timeout: float = 600) -> tuple[int, str]:
         """Run a command of ``ray job``; its exit code and all it says."""
         done = subprocess.run(
-            [BIN / "ray", "job", arguments[0], "--address", self.address, *arguments[1:]],
+            [self.bin / "ray", "job", arguments[0], "--address", self.address, *arguments[1:]],
             env=env or self.env,
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -55,28 +60,47 @@ class Head:
 def head() -> Iterator[Head]:
     # Sockets lie below it, and their paths must be short.
     home = Path(tempfile.mkdtemp(prefix="rf", dir="/tmp"))
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    env |= {"HOME": str(home), "PATH": f"{BIN}:{env['PATH']}", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
-    subprocess.run([BIN / "ray", "get-auth-token", "--generate"], env=env, capture_output=True, check=True)
+    bin_ = _node_environment(home / "env")
+    # PYTHONPATH could lead to a checkout, which no node has.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
+    env |= {
+        "HOME": str(home), "PATH": f"{bin_}:{env['PATH']}", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"
+    }  # fmt: skip
+    subprocess.run([bin_ / "ray", "get-auth-token", "--generate"], env=env, capture_output=True, check=True)
     processes: list[psutil.Process] = []
     try:
         # On a busy machine Ray's own processes may miss its deadline for each other.
         for _ in range(3):
-            if (address := _start(home, env, processes)) is not None:
+            if (address := _start(home, bin_, env, processes)) is not None:
                 break
         assert address, (home / "head.log").read_text()
-        yield Head(address=address, env=env)
+        yield Head(address=address, env=env, bin=bin_)
     finally:
         _stop(processes)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _start(home: Path, env: dict[str, str], processes: list[psutil.Process]) -> str | None:
+def _node_environment(folder: Path) -> Path:
+    """A virtual environment with every package of this one except reidforge; returns the folder of its programs."""
+    venv.create(folder, symlinks=True)
+    own = {path.parts[0] for path in importlib.metadata.files("reidforge") or ()}
+    target = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
+    for entry in {entry for name in ("purelib", "platlib") for entry in Path(sysconfig.get_path(name)).iterdir()}:
+        if entry.name not in own:
+            (target / entry.name).symlink_to(entry)
+    bin_ = folder / "bin"
+    # Installed scripts name the interpreter of the environment that they were installed into.
+    (bin_ / "ray").write_text(f"#!{bin_}/python\nfrom ray.scripts.scripts import main\nmain()\n")
+    (bin_ / "ray").chmod(0o755)
+    return bin_
+
+
+def _start(home: Path, bin_: Path, env: dict[str, str], processes: list[psutil.Process]) -> str | None:
     ports = _free_ports("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
     options = [f"--{name}={port}" for name, port in ports.items()]
     with (home / "head.log").open("w") as log:
         process = psutil.Popen(
-            [BIN / "ray", "start", "--head", "--block", *options, "--num-cpus=2", "--object-store-memory=400000000",
+            [bin_ / "ray", "start", "--head", "--block", *options, "--num-cpus=2", "--object-store-memory=400000000",
              f"--temp-dir={home}/ray"],
             env=env, cwd=home, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
@@ -118,6 +142,15 @@ def _stop(processes: list[psutil.Process]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=15)
+
+
+def test_nodes_have_the_packages_and_not_the_distribution(head: Head) -> None:
+    asked = "import importlib.util as u, importlib.metadata as m; print(u.find_spec('pipeline'), m.version('ray'))"
+    for code, answer in ((asked, "None "), ("import importlib.metadata as m; m.version('reidforge')", "NotFoundError")):
+        done = subprocess.run(
+            [head.bin / "python", "-c", code], env=head.env, cwd="/", capture_output=True, text=True, check=False
+        )
+        assert answer in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

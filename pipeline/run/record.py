@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline import __version__
 from pipeline.corpus.files import Corpus
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.runner import StageSummary
@@ -18,8 +19,8 @@ from pipeline.run.stage import Stage
 from pipeline.run.weights import weights_digest
 
 _PACKAGES = (
-    "reidforge", "av", "duckdb", "numpy", "open_clip_torch", "opencv-python", "pyarrow", "ray", "torch",
-    "torchvision", "ultralytics", "yt-dlp",
+    "av", "duckdb", "numpy", "open_clip_torch", "opencv-python", "pyarrow", "ray", "torch", "torchvision",
+    "ultralytics", "yt-dlp",
 )  # fmt: skip
 
 
@@ -55,7 +56,8 @@ def _environment(recipe: Recipe, stages: Sequence[Stage]) -> str:
     facts = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        # Nodes of a cluster have the locked packages, and not the distribution reidforge.
+        "packages": {"reidforge": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "weights": {name: weights_digest(name) for name in (recipe.detect.model, recipe.embed.model)},
         "fingerprints": {stage.name: stage.fingerprint(recipe) for stage in stages},
     }
