@@ -17,7 +17,7 @@ from pipeline.recipe import Recipe, load_recipe
 from pipeline.recipe_files import shipped_recipes
 from pipeline.run.plan import plan_stage
 from pipeline.run.progress import ON_BAR
-from pipeline.run.runner import Run, StageSummary, run_stages
+from pipeline.run.runner import RunContext, StageSummary, run_stages
 from pipeline.run.stage import Stage
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run_recipe(
         console.print(f"Nothing to do: {recipe.corpus} is as {path} wants it.")
         return
     run_id = record.new_run_id()
-    run = Run(corpus=corpus, recipe=recipe, run_id=run_id, console=console, retry=retry)
+    run = RunContext(corpus=corpus, recipe=recipe, run_id=run_id, console=console, retry=retry)
     log.info("run %s: %s into %s, on a %s", run_id, path, recipe.corpus, cluster.connect(address, recipe.run))
     try:
         with record.recorded(corpus, recipe, stages, run_id) as summaries:

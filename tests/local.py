@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.corpus.files import Corpus
 from pipeline.recipe import Recipe
-from pipeline.run.runner import Run, StageSummary, run_stage
+from pipeline.run.runner import RunContext, StageSummary, run_stage
 from pipeline.run.stage import Job
 from pipeline.run.stream import Operator
 from pipeline.run.units import run_step, start, write_units
@@ -33,4 +33,4 @@ def run_here(
     patch.setattr(module, "stream", stream)
     for name in ("actors_for", "busy_actors_for"):
         patch.setattr(module, name, lambda *_: (1, 1.0, gpus), raising=False)
-    return run_stage(Run(corpus=corpus, recipe=recipe, run_id="here", console=Console(quiet=True)), module.STAGE)
+    return run_stage(RunContext(corpus=corpus, recipe=recipe, run_id="here", console=Console(quiet=True)), module.STAGE)

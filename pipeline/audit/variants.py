@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.audit import catalog
 from pipeline.audit.printing import Format, render
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.ledger import Ledger, query
+from pipeline.corpus.ledger import Ledger, query, retired
 from pipeline.errors import UserError
 from pipeline.flow.order import STAGES
 from pipeline.recipe import Recipe
@@ -169,16 +169,16 @@ def drop(corpus: Corpus, name: str, run_id: str) -> dict[str, int]:
     Returns:
         Units retired, by stage.
     """
-    retired = {}
+    counts = {}
     # From the end of the flow, so that a drop cut short never leaves a manifest of captions that are gone.
     for stage in (stage.name for stage in reversed(STAGES) if stage.by_variant):
         ledger = Ledger(corpus, stage)
         rows = [row for row in ledger.latest().to_pylist() if row["scope"] == name and row["status"] != "retired"]
         if rows:
-            ledger.append(row | {"status": "retired", "outputs": [], "rows_out": 0, "run_id": run_id} for row in rows)
+            ledger.append(retired(row, run_id) for row in rows)
             ledger.compact()
-        retired[stage] = len(rows)
-    return retired
+        counts[stage] = len(rows)
+    return counts
 
 
 def _require(connection: duckdb.DuckDBPyConnection, *names: str) -> None:

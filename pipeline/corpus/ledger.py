@@ -126,6 +126,16 @@ class LedgerWriter:
             self.recent = []
 
 
+def retired(row: Mapping[str, Any], run_id: str) -> dict[str, Any]:
+    """Ledger row that retires a unit: its files no longer count, and ``gc`` may remove them.
+
+    Args:
+        row: The unit's latest ledger row.
+        run_id: The run that retires it.
+    """
+    return {**row, "status": "retired", "outputs": [], "rows_out": 0, "run_id": run_id}
+
+
 def _current(table: pa.Table) -> pa.Table:
     """The rows with today's columns; those that an earlier version did not know are null."""
     missing = [field for field in LEDGER if field.name not in table.column_names]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.ledger import Ledger, LedgerWriter
+from pipeline.corpus.ledger import Ledger, LedgerWriter, retired
 from pipeline.errors import RunFailed
 from pipeline.recipe import Recipe
 from pipeline.run.metrics import Meter
@@ -51,8 +51,8 @@ class StageSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """What one invocation works with."""
+class RunContext:
+    """What all stages of one run share."""
 
     corpus: Corpus
     recipe: Recipe
@@ -61,19 +61,19 @@ class Run:
     retry: bool = False
 
 
-def run_stages(run: Run, stages: Sequence[Stage]) -> Iterator[StageSummary]:
+def run_stages(run: RunContext, stages: Sequence[Stage]) -> Iterator[StageSummary]:
     """Run stages in order; each sees what the one before has committed."""
     for stage in stages:
         yield run_stage(run, stage)
 
 
-def run_stage(run: Run, stage: Stage) -> StageSummary:
+def run_stage(run: RunContext, stage: Stage) -> StageSummary:
     """Run one stage to its end: passes over what waits, until all is settled."""
     began = time.monotonic()
     plan = plan_stage(run.corpus, run.recipe, stage)
     summary = StageSummary(stage=stage.name, wanted=plan.wanted.num_rows)
     with LedgerWriter(Ledger(run.corpus, stage.name)) as ledger:
-        ledger.add(_retire(row, run.run_id) for row in plan.retired.to_pylist())
+        ledger.add(retired(row, run.run_id) for row in plan.retired.to_pylist())
         ledger.flush()
         _run_passes(run, stage, plan, ledger, summary)
     if summary.ran or plan.retired.num_rows:
@@ -84,7 +84,7 @@ def run_stage(run: Run, stage: Stage) -> StageSummary:
     return summary
 
 
-def _run_passes(run: Run, stage: Stage, plan: Plan, ledger: LedgerWriter, summary: StageSummary) -> None:
+def _run_passes(run: RunContext, stage: Stage, plan: Plan, ledger: LedgerWriter, summary: StageSummary) -> None:
     attempts = {} if run.retry else dict(plan.attempts)
     todo = plan.todo(retry=run.retry)
     if not todo.num_rows:
@@ -134,7 +134,7 @@ def _outcomes(stage: Stage, job: Job) -> Iterator[dict[str, Any]]:
         yield LOST | {"unit_id": unit, "scope": job.scope, "inputs": inputs}
 
 
-def _ledger_row(outcome: dict[str, Any], run: Run, plan: Plan, attempts: int) -> dict[str, Any]:
+def _ledger_row(outcome: dict[str, Any], run: RunContext, plan: Plan, attempts: int) -> dict[str, Any]:
     verdict = outcome["status"]
     if verdict == "failed" and (not outcome["retryable"] or attempts >= run.recipe.run.max_attempts):
         verdict = "quarantined"
@@ -142,11 +142,7 @@ def _ledger_row(outcome: dict[str, Any], run: Run, plan: Plan, attempts: int) ->
     return kept | {"status": verdict, "attempts": attempts, "fingerprint": plan.fingerprint, "run_id": run.run_id}
 
 
-def _retire(row: dict[str, Any], run_id: str) -> dict[str, Any]:
-    return row | {"status": "retired", "outputs": [], "rows_out": 0, "run_id": run_id}
-
-
-def _count_failures(run: Run, stage: Stage, plan: Plan, summary: StageSummary) -> None:
+def _count_failures(run: RunContext, stage: Stage, plan: Plan, summary: StageSummary) -> None:
     latest = Ledger(run.corpus, stage.name).latest()
     wanted = pc.is_in(latest["unit_id"], plan.wanted["unit_id"])
     bad = latest.filter(pc.and_(wanted, pc.is_in(latest["status"], pa.array(["failed", "quarantined"]))))

@@ -17,7 +17,7 @@ from pipeline.flow.crawl import VIDEOS
 from pipeline.flow.detect import CROPS, STAGE
 from pipeline.recipe import Recipe
 from pipeline.run import cluster
-from pipeline.run.runner import Run, StageSummary, run_stage
+from pipeline.run.runner import RunContext, StageSummary, run_stage
 from schemas.declaration import Table
 from stages.crawl.download import Fetched
 from stages.crawl.video_rows import video_row
@@ -73,7 +73,7 @@ def _outcome(unit: str) -> dict[str, object]:
 def detect(corpus: Corpus, recipe: Recipe) -> StageSummary:
     """Run the detect stage on the cluster at hand."""
     with Path(os.devnull).open("w") as nowhere:
-        run = Run(corpus=corpus, recipe=recipe, run_id="bench", console=Console(file=nowhere))
+        run = RunContext(corpus=corpus, recipe=recipe, run_id="bench", console=Console(file=nowhere))
         return run_stage(run, STAGE)
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pipeline.corpus.files import Corpus
 from pipeline.recipe import Recipe
-from pipeline.run.runner import Run, run_stage
+from pipeline.run.runner import RunContext, run_stage
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
 from schemas.declaration import Table
@@ -45,4 +45,4 @@ def toy_stage(names: Sequence[str], operators: list[Operator]) -> Stage:
 def run(corpus: Corpus, stage: Stage, *, max_attempts: int = 3, retry: bool = False) -> None:
     """Run the stage to its end, as a run does."""
     recipe = Recipe.model_validate({"corpus": corpus.uri, "run": {"max_attempts": max_attempts}})
-    run_stage(Run(corpus=corpus, recipe=recipe, run_id="r", console=Console(quiet=True), retry=retry), stage)
+    run_stage(RunContext(corpus=corpus, recipe=recipe, run_id="r", console=Console(quiet=True), retry=retry), stage)
