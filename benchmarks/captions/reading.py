@@ -97,7 +97,7 @@ def read_side_by_side(jpegs: Sequence[bytes], truths: Sequence[Truth], options: 
         reader = ClipReader(encoded, caption, prior)
         table = caption_crops(embedded.embeddings, reader, bank, caption, "benchmark", evidence=embedded.evidence)
         rows = dict(zip(ids, truths, strict=True))
-        kept = [rows[crop] for crop in table["crop_id"].to_pylist()]
+        kept = [rows[str(crop)] for crop in table["crop_id"].to_pylist()]
         bleed, bleeding = colour_bleed(table["attributes"], kept)
         readings.append(Reading(name, judge(table["attributes"], kept, bank), bleed, bleeding))
     return readings

@@ -1,13 +1,13 @@
-"""How fast crops are embedded and captioned, as ratios to what they are made of, all in one run.
+"""How fast crops are captioned and embedded; embedding as a ratio to the bare model, measured in the same run.
 
     python -m benchmarks.captions.speed
     python -m benchmarks.captions.speed --model ViT-B-16-quickgelu --pretrained openai --device cuda --precision fp16
 
-Captions: from stored embeddings (an Arrow table in memory) to the captions table, on one core, and the parts of it.
-Embed: from a table of JPEGs to the embeddings table, decoding and resizing included, against open_clip's bare
-``encode_image`` of the same model, batch size, precision and threads over pixels that are ready, stacked as open_clip's
-own transforms leave them and channels last, as embed does; all take turns. Decoding has a thread of its own: it needs a
-core beside the ``--threads`` of the model.
+Captions: from stored embeddings, an Arrow table in memory, to the captions table, on one core; the whole and its parts.
+Embed: from a table of JPEGs to the embeddings table, with decoding and resizing. It is compared with open_clip's bare
+``encode_image`` of the same model, batch size, precision and threads over pixels prepared beforehand, once in the
+layout of open_clip's own transforms and once channels last, as embed feeds them. The runs alternate. Decoding has a
+thread of its own, so it needs a core in addition to the ``--threads`` of the model.
 """
 
 import argparse
@@ -16,8 +16,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
+from typing import Any
 
-# One core is what is measured; BLAS and OpenCV must be told before they load.
+# One core is measured. BLAS reads these when it is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -49,11 +50,11 @@ Line = tuple[str, float, str, str]
 
 
 def embeddings_table(count: int, dim: int, regions: Sequence[str], seed: int = 0) -> pa.Table:
-    """``schemas.tables.embeddings(dim)`` of random unit vectors, ``count`` crops with these regions."""
+    """Random unit vectors as ``schemas.tables.embeddings(dim)``: ``count`` crops, each with these regions."""
     features = np.random.default_rng(seed).standard_normal((count * len(regions), dim), dtype=np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     ids = pa.array([f"{seed:06x}{number:010x}" for number in range(count)])
-    rows = pa.array(np.repeat(np.arange(count), len(regions)))
+    rows = pa.array(np.repeat(np.arange(count), len(regions)), pa.int64())
     return pa.table(
         {
             "crop_id": ids.take(rows),
@@ -67,7 +68,7 @@ def embeddings_table(count: int, dim: int, regions: Sequence[str], seed: int = 0
 
 
 def captions(options: argparse.Namespace, encoded: BankFeatures) -> list[Line]:
-    """Captions a second and core, whole and by part."""
+    """Captions per second and core: the whole path and its parts."""
     bank, config, count = load_bank(options.bank), CaptionConfig(), options.captions
     table = embeddings_table(count, encoded.dim, options.regions)
     reader = ClipReader(encoded, config)
@@ -91,12 +92,14 @@ def captions(options: argparse.Namespace, encoded: BankFeatures) -> list[Line]:
 
 
 def embed(options: argparse.Namespace, model: ClipModel) -> list[Line]:
-    """Embedding against the bare forward."""
+    """Images per second of embedding and of the bare forward pass, and their ratio."""
     config = embed_config(options)
     count = max(config.batch_size, options.crops // config.batch_size * config.batch_size)
     crops = render_table(3, 0, count)
     wide = model.image_size[1], model.image_size[0]
-    sized = np.stack([cv2.resize(decode(jpeg), wide) for jpeg in crops["jpeg"].to_pylist()[: config.batch_size]])
+    jpegs: list[Any] = crops["jpeg"].to_pylist()[: config.batch_size]
+    images = [image for image in map(decode, jpegs) if image is not None]
+    sized = np.stack([cv2.resize(image, wide) for image in images])
     pixels = torch.from_numpy(sized).permute(0, 3, 1, 2).float().div_(128).sub_(1).to(model.device, model.dtype)
     stacked = pixels.contiguous(memory_format=torch.contiguous_format)
     last = pixels.contiguous(memory_format=torch.channels_last)
@@ -122,7 +125,7 @@ def embed(options: argparse.Namespace, model: ClipModel) -> list[Line]:
 
 
 def turns(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Wall times of each, by name, the runs taking turns, after one of each to warm up."""
+    """Wall times of each run, by name. The runs alternate, after one warm-up of each."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
         for name, run in runs.items():
@@ -134,12 +137,12 @@ def turns(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, l
 
 
 def verdict(share: float, goal: str) -> str:
-    """Whether a goal was reached, in words."""
+    """Whether a goal was reached, for the table."""
     return f"goal {goal} {'reached' if share >= 1 else f'missed ({share:.0%} of it)'}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print one table."""
+    """Measure, and print one table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--captions", type=int, default=16_384, help="crops to caption")
     parser.add_argument("--crops", type=int, default=1024, help="crops to embed")

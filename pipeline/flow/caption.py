@@ -86,7 +86,7 @@ def wanted_by(reader: ReaderKind, corpus: Corpus, recipe: Recipe) -> pa.Table:
         return wanted
     files = embedding_files(corpus, recipe)
     prior = digest(*(unit for path in prior_files(files) for unit in (path, *files[path])))
-    inputs = [digest(own, prior) for own in wanted["inputs"].to_pylist()]
+    inputs = [digest(str(own), prior) for own in wanted["inputs"].to_pylist()]
     return wanted.set_column(wanted.schema.get_field_index("inputs"), "inputs", pa.array(inputs, pa.string()))
 
 

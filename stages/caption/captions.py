@@ -1,7 +1,7 @@
 """From a table of embeddings or crops to the ``captions`` table."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ def caption_crops(
 
 def caption_table(
     crop_ids: Sequence[str],
-    video_ids: Sequence[str] | pa.Array,
+    video_ids: "Sequence[str] | pa.Array[Any]",
     unit_id: str,
     decisions: Decisions,
     bank: Bank,
@@ -67,7 +67,7 @@ def caption_table(
     """Write the captions of N crops as a table of ``schemas.tables.CAPTIONS``; arguments as in ``write_sentences``."""
     sentences = write_sentences(decisions.stated(), crop_ids, bank, config)
     count = len(crop_ids)
-    columns = [
+    columns: list[pa.Array[Any]] = [
         pa.array(crop_ids, pa.string()),
         pa.array(video_ids, pa.string()),
         pa.repeat(pa.scalar(unit_id, pa.string()), count),
@@ -78,15 +78,15 @@ def caption_table(
     return pa.Table.from_arrays(columns, schema=CAPTIONS)
 
 
-def _captions(sentences: Sentences, count: int) -> pa.ListArray:
+def _captions(sentences: Sentences, count: int) -> "pa.ListArray[Any]":
     columns = [
         pa.array(sentences.texts, pa.string()),
         pa.array([template.id for template in sentences.templates], pa.string()),
         pa.array([template.style for template in sentences.templates], pa.string()),
     ]
     structs = pa.StructArray.from_arrays(columns, fields=list(CAPTION))
-    offsets = np.arange(count + 1, dtype=np.int32) * sentences.per_crop
-    return pa.ListArray.from_arrays(pa.array(offsets), structs)
+    offsets = np.arange(count + 1) * sentences.per_crop
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
 
 
 def features_by_region(table: pa.Table) -> CropBatch:
@@ -99,13 +99,15 @@ def features_by_region(table: pa.Table) -> CropBatch:
     codes = coded.indices.to_numpy()
     _, first = np.unique(codes, return_index=True)
     vectors = _vectors(table["embedding"])
+    regions: list[Any] = pc.unique(table["region"]).to_pylist()
     features = {}
-    for region in sorted(pc.unique(table["region"]).to_pylist()):
-        rows = np.flatnonzero(pc.equal(table["region"], region).to_numpy())
+    for region in sorted(regions):
+        rows = np.flatnonzero(pc.equal(table["region"], pa.scalar(region)).to_numpy())
         _check_rows(codes[rows], coded.dictionary, region)
         features[region] = vectors[rows[np.argsort(codes[rows])]]
-    videos = table["video_id"].take(pa.array(first)).combine_chunks()
-    return CropBatch(coded.dictionary.to_pylist(), videos, features=features)
+    ids: list[Any] = coded.dictionary.to_pylist()
+    videos = table["video_id"].take(pa.array(first, pa.int64())).combine_chunks()
+    return CropBatch(ids, videos, features=features)
 
 
 def crops_as_stored(table: pa.Table) -> CropBatch:
@@ -114,7 +116,7 @@ def crops_as_stored(table: pa.Table) -> CropBatch:
     Raises:
         UnitError: A crop has two rows.
     """
-    ids = table["crop_id"].to_pylist()
+    ids: list[Any] = table["crop_id"].to_pylist()
     if len(set(ids)) < len(ids):
         raise UnitError(f"{len(ids) - len(set(ids))} crops have two rows; detect this chunk again", kind="crop_rows")
     return CropBatch(ids, table["video_id"].combine_chunks(), crops=table)
@@ -126,14 +128,15 @@ _BATCHES: Final[Mapping[Needs, Callable[[pa.Table], CropBatch]]] = {
 }
 
 
-def _vectors(column: pa.ChunkedArray) -> npt.NDArray[np.float16]:
+def _vectors(column: "pa.ChunkedArray[Any]") -> npt.NDArray[np.float16]:
     if column.null_count:
         raise UnitError("an embedding is null; embed these crops again", kind="embedding_value")
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    vectors: Any = column.combine_chunks()
+    flat = vectors.flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat, dtype=np.float16).reshape(-1, column.type.list_size)
 
 
-def _check_rows(codes: npt.NDArray[np.int32], crops: pa.Array, region: str) -> None:
+def _check_rows(codes: npt.NDArray[np.int32], crops: "pa.Array[Any]", region: str) -> None:
     counts = np.bincount(codes, minlength=len(crops))
     wrong = np.flatnonzero(counts != 1)
     if len(wrong):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -103,26 +103,28 @@ def read_evidence(table: pa.Table | None, crop_ids: Sequence[str], bank: Bank, c
     rows = pc.index_in(table["crop_id"], value_set=pa.array(crop_ids, pa.string()))
     table = table.filter(pc.is_valid(rows))
     positions = rows.drop_null().to_numpy()
-    _put_colours(found, table["colours"].combine_chunks(), positions, bank, config)
-    _put_objects(found, table["objects"].combine_chunks(), positions, bank, config)
+    colours: Any = table["colours"].combine_chunks()
+    objects: Any = table["objects"].combine_chunks()
+    _put_colours(found, colours, positions, bank, config)
+    _put_objects(found, objects, positions, bank, config)
     return found
 
 
-def _put_colours(found: Evidence, lists: pa.ListArray, rows: Codes, bank: Bank, config: CaptionConfig) -> None:
+def _put_colours(found: Evidence, lists: "pa.ListArray[Any]", rows: Codes, bank: Bank, config: CaptionConfig) -> None:
     at, colours = _flat(lists, rows)
     share, margin = (colours.field(name).to_numpy(zero_copy_only=False) for name in ("share", "margin"))
     for column, facet in enumerate(bank.facets):
         if not _is_colour(facet):
             continue
         values = _codes(colours.field("name"), facet)
-        regions = pc.equal(colours.field("region"), facet.block.region).to_numpy(zero_copy_only=False)
+        regions = pc.equal(colours.field("region"), pa.scalar(facet.block.region)).to_numpy(zero_copy_only=False)
         taken = regions & (values >= 0) & (share >= config.evidence.colour_share)
         found.value[at[taken], column] = values[taken]
         found.weight[at[taken], column] = share[taken]
         found.margin[at[taken], column] = margin[taken]
 
 
-def _put_objects(found: Evidence, lists: pa.ListArray, rows: Codes, bank: Bank, config: CaptionConfig) -> None:
+def _put_objects(found: Evidence, lists: "pa.ListArray[Any]", rows: Codes, bank: Bank, config: CaptionConfig) -> None:
     at, objects = _flat(lists, rows)
     confidence, overlap = (objects.field(name).to_numpy(zero_copy_only=False) for name in ("confidence", "overlap"))
     labels = np.array(objects.field("label").to_pylist(), dtype=object)
@@ -139,14 +141,15 @@ def _put_objects(found: Evidence, lists: pa.ListArray, rows: Codes, bank: Bank, 
             found.margin[at[surer], column] = confidence[surer]
 
 
-def _flat(lists: pa.ListArray, rows: Codes) -> tuple[Codes, pa.StructArray]:
+def _flat(lists: "pa.ListArray[Any]", rows: Codes) -> tuple[Codes, pa.StructArray]:
     """The row of each item of all lists, and the items; null lists have none."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-    return np.repeat(rows, lengths).astype(np.int64), lists.flatten()
+    items: Any = lists.flatten()
+    return np.repeat(rows, lengths).astype(np.int64), items
 
 
-def _codes(names: pa.Array, facet: Facet) -> Codes:
-    found = pc.index_in(names, value_set=pa.array(list(facet.index), pa.string()))
+def _codes(names: "pa.Array[Any]", facet: Facet) -> Codes:
+    found: Any = pc.index_in(names, value_set=pa.array(list(facet.index), pa.string()))
     return np.asarray(pc.fill_null(found, -1).to_numpy(), dtype=np.int64)
 
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,11 +51,11 @@ def mean_features(tables: Iterable[pa.Table]) -> dict[str, Doubles]:
     """
     total = MeanFeature()
     for table in tables:
-        names = table["region"].combine_chunks().dictionary_encode()
-        codes, flat = names.indices.to_numpy(), table["embedding"].combine_chunks().flatten()
-        vectors = flat.to_numpy(zero_copy_only=False).reshape(-1, table["embedding"].type.list_size)
+        names: Any = table["region"].combine_chunks().dictionary_encode()
+        column: Any = table["embedding"].combine_chunks()
+        vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
         for code, region in enumerate(names.dictionary.to_pylist()):
-            total.add(region, vectors[codes == code])
+            total.add(region, vectors[names.indices.to_numpy() == code])
     return total.means()
 
 
