@@ -21,7 +21,8 @@ from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from schemas.declaration import Table
 from stages.crawl.config import CrawlConfig
-from stages.crawl.sources import given_urls, video_key
+from stages.crawl.sources.known_sources import name_video
+from stages.crawl.targets import given_urls
 from stages.video.facts import VideoFacts
 from stages.video.limits import VideoLimits
 
@@ -54,16 +55,12 @@ def live_media(corpus: Corpus) -> set[str]:
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
     rows: dict[str, Row] = {}
     for url in given_urls(recipe.crawl):
-        rows.setdefault(_unit_id(url), {"url": url, "query": None})
+        rows.setdefault(name_video(url), {"url": url, "query": None})
     columns = ["video_id", "url", "query"]
     for table in (*scan(corpus, DISCOVER.name, LISTINGS, columns), *scan(corpus, IMPORT.name, LISTINGS, columns)):
         for row in table.to_pylist():
             rows.setdefault(row["video_id"], {"url": row["url"], "query": row["query"]})
     return units([{"unit_id": unit, "inputs": ""} | row for unit, row in rows.items()], _WANTED)
-
-
-def _unit_id(url: str) -> str:
-    return ":".join(video_key(url))
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:

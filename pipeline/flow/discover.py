@@ -13,7 +13,7 @@ from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from schemas.declaration import Table
 from stages.crawl.config import CrawlConfig
-from stages.crawl.sources import listing_queries
+from stages.crawl.targets import listing_queries
 
 LISTINGS = Table(
     name="listings",
@@ -33,7 +33,7 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def _make_list(config: CrawlConfig) -> Step:
-    from stages.crawl.sources import list_entries
+    from stages.crawl.listing import list_entries
 
     def list_query(row: Row) -> Row:
         entries = [entry | {"unit_id": row["unit_id"]} for entry in list_entries(row["unit_id"], config)]

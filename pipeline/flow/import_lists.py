@@ -18,7 +18,7 @@ from pipeline.flow.detect_imported import IMPORT, IMPORTED
 from pipeline.flow.discover import LISTINGS
 from pipeline.run.record import new_run_id
 from stages.crawl.config import check_url
-from stages.crawl.sources import video_key
+from stages.crawl.sources.known_sources import name_video
 from stages.imports.luperson import Name, box_rows, parse_name, read_detections, read_names, remainders
 
 # Rows of boxes that are gathered before they are written: some 20 MB.
@@ -138,7 +138,7 @@ def _units(
             continue
         missing.discard(name.text)
         address = url.replace("{id}", name.youtube_id)
-        video_id = ":".join(video_key(address))
+        video_id = name_video(address)
         if video_id in seen:
             summary.repeated += 1
             continue

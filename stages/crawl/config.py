@@ -12,21 +12,21 @@ _CITY = "{city}"
 
 
 def check_url(url: str) -> str:
-    """Return ``url`` without surrounding blanks; refuse all but http(s) addresses with a host.
+    """Return ``url`` without surrounding blanks.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not an http(s) URL with a host.
     """
     url = url.strip()
     parts = urlsplit(url)
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname or any(map(str.isspace, url)):
-        raise ValueError(f"{url!r} is no http:// or https:// address")
+        raise ValueError(f"{url!r} is not an http:// or https:// URL")
     return url
 
 
 def _check_proxy(proxy: str) -> str:
     if urlsplit(proxy).scheme not in ("http", "https", "socks4", "socks5", "socks5h") or not urlsplit(proxy).hostname:
-        raise ValueError(f"{proxy!r} is no proxy address such as http://host:3128 or socks5h://host:1080")
+        raise ValueError(f"{proxy!r} is not the URL of a proxy, such as http://host:3128 or socks5h://host:1080")
     return proxy
 
 
@@ -35,14 +35,14 @@ Proxy = Annotated[str, AfterValidator(_check_proxy)]
 
 
 class Search(Config):
-    """A search query, once or once per city."""
+    """A search query, run once or once per city."""
 
     query: str = Field(min_length=1)
     """Words to search for; {city} stands for each of the cities."""
     cities: tuple[str, ...] = ()
-    """Cities to put in for {city}."""
+    """Cities to insert for {city}."""
     limit: int = Field(default=50, ge=1, le=10_000)
-    """Most entries per query."""
+    """Most results per query."""
     site: str = Field(default="ytsearch", pattern=r"^[a-z0-9]+search(date)?$")
     """Search extractor of yt-dlp: ytsearch, ytsearchdate, scsearch, bilisearch and so on."""
 
@@ -53,15 +53,15 @@ class Search(Config):
         return self
 
     def queries(self) -> list[str]:
-        """The queries as yt-dlp takes them, such as ``ytsearch50:Tokyo street walk``."""
+        """The queries in yt-dlp's form, such as ``ytsearch50:Tokyo street walk``."""
         texts = [self.query.replace(_CITY, city) for city in self.cities] or [self.query]
         return [f"{self.site}{self.limit}:{text}" for text in texts]
 
 
 class CrawlConfig(Config):
-    """Where videos come from, and how politely and how safely they are fetched."""
+    """Where videos come from, and how politely and safely they are downloaded."""
 
-    # A video that was fetched stays fetched, whatever list it stood on; only what decides its pixels makes it stale.
+    # A downloaded video stays valid whatever list named it; only options that decide its pixels make it stale.
     operational: ClassVar[frozenset[str]] = frozenset(
         {
             *("urls", "url_files", "searches", "playlists"),
@@ -71,38 +71,38 @@ class CrawlConfig(Config):
     )
 
     urls: tuple[Url, ...] = ()
-    """Addresses of videos: pages that yt-dlp knows, or media files."""
+    """URLs of videos: pages that yt-dlp knows, or media files."""
     url_files: tuple[str, ...] = ()
-    """Text files with one address per line; blank lines and lines that begin with # are passed over."""
+    """Text files with one URL per line; blank lines and lines that begin with # are skipped."""
     searches: tuple[Search, ...] = ()
-    """Search queries whose entries are fetched."""
+    """Search queries whose results are crawled."""
     playlists: tuple[Url, ...] = ()
-    """Addresses of playlists, channels or feeds whose entries are fetched."""
+    """URLs of playlists, channels or feeds whose entries are crawled."""
     max_height: int = Field(default=720, ge=144)
-    """Tallest format to fetch, pixels."""
+    """Tallest format to download, pixels."""
     max_bytes: int = Field(default=2_000_000_000, gt=0)
-    """Largest file to fetch, bytes."""
+    """Largest file to download, bytes."""
     max_duration_s: float = Field(default=21_600, gt=0)
-    """Longest video to fetch, seconds, by what its page says."""
+    """Longest video to download, seconds, as its page states it."""
     timeout_s: float = Field(default=3_600, gt=0)
     """Wall-clock limit for one video or one listing, seconds."""
     socket_timeout_s: float = Field(default=30, gt=0)
-    """Longest silence of a server, seconds."""
+    """Longest time to wait for a server to answer, seconds."""
     retries: int = Field(default=3, ge=0)
-    """Attempts to go on with a broken transfer; each resumes where the last one ended."""
+    """Attempts to resume a broken transfer; each continues where the last one ended."""
     sleep_s: float = Field(default=1.0, ge=0)
-    """Pause between the requests that look into a page, seconds."""
+    """Pause between the requests that read a page, seconds."""
     rate_limit: int | None = Field(default=None, gt=0)
     """Most bytes per second of one download; null = no limit."""
     concurrency: int = Field(default=4, ge=1)
-    """Videos fetched at the same time."""
+    """Videos downloaded at the same time."""
     cookies_file: Path | None = None
-    """Cookies of a browser in Netscape format, for sites that ask for a login; it is read, never written."""
+    """Cookies of a browser in Netscape format, for sites that require a login; the file is never written."""
     proxy: Proxy | None = None
-    """Proxy for all requests; null = as the environment says."""
+    """Proxy for all requests; null = as the environment variables say."""
     keep_media: bool = True
-    """Keep the media files once detect is done with them."""
+    """Keep the media files after detect has finished with them."""
     allow_private_addresses: bool = False
-    """Fetch from loopback, link-local, private and reserved addresses too."""
+    """Also download from loopback, link-local, private and reserved addresses."""
     format_preference: Literal["h264", "vp9", "av1"] = "h264"
     """Codec to prefer among formats of the same size; H.264 is the cheapest to decode."""

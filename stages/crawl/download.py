@@ -1,13 +1,16 @@
-"""Fetching one video: yt-dlp in a process of its own, with limits on time, size and where it may connect to."""
+"""Downloading one video in a process of its own, with limits on time, size and the addresses it may connect to."""
 
 import datetime as dt
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.crawl.config import CrawlConfig, check_url
 from stages.crawl.process import run_worker
-from stages.crawl.sources import video_key
+from stages.crawl.sources.known_sources import SOURCES, name_video, source_of
+from stages.crawl.sources.source import Source
 from stages.errors import EmptyUnit
 
 
@@ -17,9 +20,9 @@ class Fetched:
 
     Attributes:
         path: The file.
-        video_id: ``<extractor>:<id>`` of the address that was asked for.
-        url: That address.
-        info: What the site says of the video, as yt-dlp names it.
+        video_id: ``<extractor>:<id>`` of the requested URL.
+        url: The requested URL.
+        info: What the site states about the video, as ``stages.crawl.sources.source.Download`` describes it.
         fetched_at: When the download ended.
     """
 
@@ -30,28 +33,29 @@ class Fetched:
     fetched_at: dt.datetime
 
 
-def fetch(url: str, directory: Path, config: CrawlConfig) -> Fetched:
-    """Download the video of an address: at most ``max_height`` pixels tall, without its sound where it comes apart.
+def fetch(url: str, directory: Path, config: CrawlConfig, sources: Sequence[Source] = SOURCES) -> Fetched:
+    """Download the video of a URL: at most ``max_height`` pixels tall, and without sound if that comes separately.
 
     Args:
         url: Page of a video, or a media file; http or https.
         directory: Existing folder for the file; a failed download leaves nothing there.
-        config: Limits and manners.
+        config: Limits and politeness.
+        sources: Sources to choose from.
 
     Returns:
-        The file and what the site says of it.
+        The file and what the site states about it.
 
     Raises:
-        UnitError: With a kind such as ``http_404``, ``private``, ``timeout``, ``private_address`` and a text that says
-            what to do; retryable where time may heal it.
+        UnitError: With a kind such as ``http_404``, ``private``, ``timeout`` or ``private_address`` and a text that
+            says what to do; retryable if a later attempt may succeed.
         EmptyUnit: The server sent an empty file.
-        ValueError: ``url`` is no http(s) address.
+        ValueError: ``url`` is not an http(s) URL.
     """
     url = check_url(url)
     before = set(directory.iterdir())
-    request = {"task": "fetch", "url": url, "directory": str(directory), "config": config.model_dump(mode="json")}
+    request = {"task": "fetch", "source": source_of(url, sources).__name__, "url": url, "directory": str(directory)}
     try:
-        answer = run_worker(request, config.timeout_s)
+        answer = run_worker(request | {"config": config.model_dump(mode="json")}, config.timeout_s)
     except BaseException:
         _remove(set(directory.iterdir()) - before)
         raise
@@ -59,11 +63,9 @@ def fetch(url: str, directory: Path, config: CrawlConfig) -> Fetched:
     if not path.stat().st_size:
         path.unlink()
         raise EmptyUnit("the server sent an empty file")
-    return Fetched(path, ":".join(video_key(url)), url, answer["info"], dt.datetime.now(dt.UTC))
+    return Fetched(path, name_video(url, sources), url, answer["info"], dt.datetime.now(dt.UTC))
 
 
 def _remove(left: set[Path]) -> None:
-    import shutil
-
     for path in left:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""Keeps a crawling process out of the inner network.
+"""Keeps a crawling process out of the internal network.
 
-A list of addresses is untrusted: one of them, a redirect, or a name that resolves to 127.0.0.1 could make the crawler
-fetch what only this machine may see (server-side request forgery). Checking addresses before a request leaves gaps:
-redirects, and names that resolve differently the second time. So the check sits where none can be left: on the
-process's own sockets, as an audit hook (PEP 578) that sees each address right before the connection is made. It cannot
-be taken off again, which is why it belongs in a process of its own.
+A list of URLs is untrusted: a URL, a redirect, or a name that resolves to 127.0.0.1 could make the crawler fetch what
+only this machine can reach (server-side request forgery). Checking URLs before a request leaves gaps: redirects, and
+names that resolve differently the second time. The check therefore sits on the process's sockets, as an audit hook
+(PEP 578) that sees each address right before the connection is made. An audit hook cannot be removed, so the crawler
+runs in a process of its own.
 """
 
 import ipaddress
@@ -21,15 +21,15 @@ _PROXIED = re.compile(rb"[A-Z]+ (?:(?:https?)://)?(?:[^/@\s]*@)?(\[[^\]\s]+\]|[^
 
 
 class RefusedAddressError(OSError):
-    """A connection that the guard did not let through; an OSError, so that libraries clean up as after any other."""
+    """A connection that the guard refused; an OSError, so that libraries clean up as after any other."""
 
 
 class Guard:
     """Refuses connections to addresses that are not public.
 
     Args:
-        proxies: Addresses of proxies, which may be private. A proxy resolves names by itself, so with one only the
-            addresses that stand in a URL can be checked here; the rest is the proxy's to refuse.
+        proxies: URLs of proxies, which may have private addresses. A proxy resolves names itself, so the guard can only
+            check addresses that a URL contains; the proxy has to refuse the rest.
     """
 
     def __init__(self, proxies: Iterable[str] = ()) -> None:
@@ -64,18 +64,18 @@ class Guard:
             raise self._refusal(host)
 
     def _check_command(self, command: Any) -> None:
-        """Programs open connections that no hook sees: none is handed an address."""
+        """Refuse to hand a URL to another program: no hook sees the connections that it opens."""
         words = [command] if isinstance(command, str | bytes) else list(command or ())
         if any("://" in (word.decode("latin-1") if isinstance(word, bytes) else str(word)) for word in words):
-            raise self._refusal(f"{words[0]!r}, a program that would open an address by itself")
+            raise self._refusal(f"{words[0]!r}, a program that would open a URL by itself")
 
     def _refusal(self, host: str) -> RefusedAddressError:
         self.refused.append(host)
-        return RefusedAddressError(f"refused: {host} is no public address")
+        return RefusedAddressError(f"refused: {host} is not a public address")
 
 
 def is_public(host: str) -> bool:
-    """Whether ``host`` is an IP address of the public internet; a name is none."""
+    """Whether ``host`` is an IP address of the public internet; false for names."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -22,7 +22,7 @@ from pipeline.flow.crawl import STAGE as CRAWL
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
 from pipeline.run.units import _unpack
-from stages.crawl.sources import video_key
+from stages.crawl.sources.known_sources import name_video
 from stages.detect.config import DetectConfig
 from stages.detect.detection_rows import detect_chunk
 from stages.detect.detector import PersonDetector
@@ -63,7 +63,7 @@ def publish(boxes: dict[int, Any], scale: float, first_frame: int) -> dict[int, 
 def crawled(root: Path, url: str, height: int = 576) -> Corpus:
     """A corpus that has crawled the demo clip from an address."""
     corpus = Corpus(str(root))
-    video_id = ":".join(video_key(url))
+    video_id = name_video(url)
     with CLIP.open("rb") as file:
         facts = probe(file, VideoLimits())
     row = facts.to_row() | {
@@ -214,7 +214,7 @@ def test_the_lists_are_tables_of_the_corpus(detected: Any, tmp_path: Path, capsy
         ({"dets": b"cposix\nsystem\n(Vtouch /tmp/x\ntR."}, "dets.pkl: refused: it names posix.system"),
         ({"names": "not a name\n"}, "vnames.txt, line 1: 'not a name' is no country+city+videoId"),
         ({"options": ["--url", "http://x/"]}, "--url 'http://x/': expected an address with {id} in it"),
-        ({"options": ["--url", "file:///{id}"]}, "is no http:// or https:// address"),
+        ({"options": ["--url", "file:///{id}"]}, "is not an http:// or https:// URL"),
         ({"dets": pickle.dumps({"peru+lima+ABCDEFGHIJK": {}})}, "none of its videos was taken"),
         ({"options": ["--detections", "/nowhere.pkl"]}, "/nowhere.pkl: no such file or folder"),
         ({"options": ["--release", "market"]}, "market"),

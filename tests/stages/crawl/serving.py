@@ -22,6 +22,10 @@ FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>Street walks</
 </channel></rss>"""
 
 
+INDEX = """<!DOCTYPE html><html><body><h1>Index of /walks</h1><a href="../">Up</a><a href="one.mp4">one.mp4</a>
+<a href="two.mp4">two.mp4</a><a href="notes.txt">notes.txt</a><a href="one.mp4">one.mp4, again</a></body></html>"""
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves the demo clip and all that can go wrong with it."""
 
@@ -38,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send(302, b"", "text/plain", Location=self.path.removeprefix("/to/"))
         if path in STATUS:
             return self.send(STATUS[path], b"no", "text/plain")
-        action = getattr(self, "get_" + path.strip("/").replace(".", "_"), None)
+        action = getattr(self, "get_" + path.strip("/").replace(".", "_").replace("/", "_"), None)
         return action() if action else self.send(404, b"nothing here", "text/plain")
 
     def send(self, status: int, body: bytes, kind: str, length: int | None = None, **headers: str) -> None:
@@ -51,6 +55,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def get_clip_mp4(self) -> None:
         self.send(200, CLIP.read_bytes(), "video/mp4")
+
+    def get_walks(self) -> None:
+        self.send(200, INDEX.encode(), "text/html")
+
+    def get_walks_one_mp4(self) -> None:
+        self.get_clip_mp4()
+
+    def get_walks_hang_mp4(self) -> None:
+        self.get_hang_mp4()
+
+    def get_walks_endless_mp4(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        while not self.server.stopping.is_set():
+            self.wfile.write(bytes(1 << 20))
 
     def get_empty_mp4(self) -> None:
         self.send(200, b"", "video/mp4")

@@ -10,7 +10,7 @@ import pytest
 import schemas.tables
 from stages.crawl.config import CrawlConfig
 from stages.crawl.download import Fetched, fetch
-from stages.crawl.sources import list_entries
+from stages.crawl.listing import list_entries
 from stages.crawl.video_rows import video_row
 from stages.errors import EmptyUnit, UnitError
 from stages.video.limits import VideoLimits
@@ -79,17 +79,17 @@ def test_a_video_arrives_whole(name: str, outcomes: dict[str, Outcome]) -> None:
     ("name", "kind", "retryable", "said"),
     [
         ("page", "not_a_video", False, "an HTML page without a video"),
-        ("missing", "http_404", False, "nothing at this address (HTTP 404)"),
+        ("missing", "http_404", False, "nothing at this URL (HTTP 404)"),
         ("busy", "http_503", True, "(HTTP 503)"),
         ("flood", "http_429", True, "crawl.sleep_s"),
-        ("breaks", "download_broken", True, "broke off again and again"),
-        ("endless", "too_large", False, "crawl.max_bytes admits 3,000,000"),
+        ("breaks", "download_broken", True, "broke the transfer off repeatedly"),
+        ("endless", "too_large", False, "crawl.max_bytes allows 3,000,000"),
         ("trickle", "timeout", True, "not finished after 12 s, the limit of crawl.timeout_s"),
         ("silent", "timeout", True, "did not answer in time"),
         ("feed", "playlist", False, "crawl.playlists"),
-        ("long", "too_large", False, "the video lasts 32,400 s; crawl.max_duration_s admits 3,600"),
-        ("private", "private_address", False, "127.0.0.1, which is no public address"),
-        ("file", "scheme", False, "only http and https"),
+        ("long", "too_large", False, "the video lasts 32,400 s; crawl.max_duration_s allows 3,600 s"),
+        ("private", "private_address", False, "127.0.0.1, which is not a public address"),
+        ("file", "scheme", False, "only http and https URLs are supported"),
         ("unreachable", "network", True, "cannot be reached"),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_feed_lists_each_video_once(outcomes: dict[str, Outcome]) -> None:
 def test_a_proxy_is_no_way_into_the_inner_network(tmp_path: Path) -> None:
     with serve() as proxy:
         config = CrawlConfig.model_validate(POLITE | {"allow_private_addresses": False, "proxy": proxy.base})
-        with pytest.raises(UnitError, match=r"10\.0\.0\.8, which is no public address"):
+        with pytest.raises(UnitError, match=r"10\.0\.0\.8, which is not a public address"):
             fetch("http://10.0.0.8/clip.mp4", tmp_path, config)
         assert proxy.hits == []
         with pytest.raises(UnitError, match="HTTP 404"):
@@ -148,7 +148,7 @@ def test_a_proxy_is_no_way_into_the_inner_network(tmp_path: Path) -> None:
 
 
 def test_a_bad_address_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no http"):
+    with pytest.raises(ValueError, match="not an http"):
         fetch("file:///etc/passwd", tmp_path, CrawlConfig())
 
 

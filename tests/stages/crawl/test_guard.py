@@ -10,14 +10,15 @@ from tests.stages.crawl.serving import serve
 
 GUARDED = """
 import sys, tempfile
+from pathlib import Path
 from stages.crawl.config import CrawlConfig
 from stages.crawl.guard import Guard
-from stages.crawl.ytdlp import download
+from stages.crawl.sources.ytdlp import fetch
 
 guard = Guard([sys.argv[1]])  # the one private place that this process may connect to
 guard.install()
 try:
-    print("got", download(sys.argv[2], tempfile.mkdtemp(), CrawlConfig(sleep_s=0, retries=0))["info"]["id"])
+    print("got", fetch(sys.argv[2], Path(tempfile.mkdtemp()), CrawlConfig(sleep_s=0, retries=0)).info["id"])
 except Exception as error:
     print("refused", guard.refused)
 """
@@ -89,7 +90,7 @@ def test_a_redirect_into_the_machine_is_not_followed() -> None:
 
 
 def test_no_other_program_is_handed_an_address() -> None:
-    assert "is no public address" in run(COMMAND, "http://10.0.0.1/a.m3u8")
+    assert "is not a public address" in run(COMMAND, "http://10.0.0.1/a.m3u8")
     assert run(COMMAND, "file:/tmp/a.mp4") == "ran"
 
 

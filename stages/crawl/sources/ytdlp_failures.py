@@ -1,76 +1,84 @@
-"""What yt-dlp's errors mean, and what a person can do about them."""
+"""What yt-dlp's errors mean, and what the user can do about them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 from yt_dlp.utils import ExtractorError
 
 from stages.errors import EmptyUnit, UnitError
 
-_COOKIES = "give the cookies of a browser that may see it (crawl.cookies_file)"
+_COOKIES = "pass the cookies of a browser that has access (crawl.cookies_file)"
 _SLOWER = "crawl more slowly (crawl.sleep_s, crawl.concurrency) and retry later"
 
-# Pattern of the message, kind, whether another attempt may help, what it means and what to do. The first match counts.
+# Pattern of the message, kind, whether a later attempt may succeed, meaning and remedy. The first match counts: the
+# patterns overlap, "Private video. Sign in" being private, not a missing login.
 _MEANINGS: list[tuple[str, str, bool, str]] = [
     (r"not a bot", "bot_check", True, f"the site asks whether this is a bot; {_SLOWER}, or {_COOKIES}"),
     (r"rate.?limit|try again later|too many requests", "http_429", True, f"the site limits requests; {_SLOWER}"),
-    (r"confirm your age|age.restricted|inappropriate for", "age_restricted", False, f"for adults only; {_COOKIES}"),
-    (r"members.only|join this channel", "members_only", False, f"for members of the channel only; {_COOKIES}"),
+    (
+        r"confirm your age|age.restricted|inappropriate for",
+        "age_restricted",
+        False,
+        f"the video is age-restricted; {_COOKIES}",
+    ),
+    (r"members.only|join this channel", "members_only", False, f"the video is for members of the channel; {_COOKIES}"),
     (r"private video|video is private", "private", False, f"the video is private; {_COOKIES}"),
-    (r"log.?in|sign in|registered users", "login_required", False, f"the site wants a login; {_COOKIES}"),
+    (r"log.?in|sign in|registered users", "login_required", False, f"the site requires a login; {_COOKIES}"),
     (
         r"in your country|geo.?restrict|from your location",
         "geo_blocked",
         False,
-        "not shown in this country; crawl from another one or through a proxy there (crawl.proxy)",
+        "the video is blocked in this country; crawl from another country or through a proxy there (crawl.proxy)",
     ),
     (r"requested format is not", "no_format", False, "the site offers no video format within crawl.max_height"),
-    (r"live event will begin|premieres in", "live", False, "not shown yet; crawl it once it is over"),
+    (
+        r"live event will begin|premieres in",
+        "live",
+        False,
+        "the broadcast has not begun; crawl it when it has ended",
+    ),
     (r"\bdrm\b", "drm", False, "the video is protected by DRM"),
     (
         r"has been removed|no longer available|been terminated|video unavailable|not available|does not exist|deleted",
         "removed",
         False,
-        "the site does not have the video any more",
+        "the site no longer has the video",
     ),
-    (r"unsupported url|no video formats found|no media found", "not_a_video", False, "an HTML page without a video"),
+    (
+        r"unsupported url|no video formats found|no media found",
+        "not_a_video",
+        False,
+        "the URL is an HTML page without a video",
+    ),
     (
         r"neither http nor https|unsupported url scheme|no connection adapters",
         "scheme",
         False,
-        "only http and https are spoken",
+        "only http and https URLs are supported",
     ),
     (
         r"more expected|incomplete ?read|giving up after",
         "download_broken",
         True,
-        "the server broke off again and again",
+        "the server broke the transfer off repeatedly",
     ),
     (r"timed? ?out", "timeout", True, "the server did not answer in time"),
 ]
 
 _STATUS: dict[int, tuple[bool, str]] = {
-    401: (False, f"the server wants a login; {_COOKIES}"),
-    403: (False, f"the server refuses to give it; {_COOKIES}, or crawl from another network"),
-    404: (False, "the server has nothing at this address"),
-    410: (False, "the server has this no more"),
+    401: (False, f"the server requires a login; {_COOKIES}"),
+    403: (False, f"the server refuses access; {_COOKIES}, or crawl from another network"),
+    404: (False, "the server has nothing at this URL"),
+    410: (False, "the server no longer has it"),
     429: (True, f"the server limits requests; {_SLOWER}"),
 }
 
 
-def explain(error: BaseException, refused: Sequence[str]) -> UnitError | EmptyUnit:
-    """Turn what was raised while crawling into an error with a kind, a meaning and, where there is one, a remedy.
-
-    Args:
-        error: The exception.
-        refused: Hosts that the guard refused in the meantime.
-    """
+def explain(error: BaseException) -> UnitError | EmptyUnit:
+    """Turn an exception of yt-dlp into an error with a kind, a meaning and, where one is known, a remedy."""
     chain = list(_causes(error))
     text = _clean(str(error))
-    if refused:
-        advice = "set crawl.allow_private_addresses to fetch from it nevertheless"
-        return UnitError(f"leads to {refused[0]}, which is no public address; {advice}", kind="private_address")
     if "did not get any data blocks" in text.lower():
         return EmptyUnit("the server sent an empty file")
     for cause in chain:
@@ -81,20 +89,20 @@ def explain(error: BaseException, refused: Sequence[str]) -> UnitError | EmptyUn
             return UnitError(f"{meaning} ({text})", kind=kind, retryable=retryable)
     if any(isinstance(cause, TransportError) for cause in chain):
         return UnitError(f"the server cannot be reached ({text})", kind="network", retryable=True)
-    # What an extractor did not foresee may be a site's passing trouble; what it did foresee will not change.
+    # An error that the extractor did not expect may be a temporary fault of the site; one that it expected is final.
     foreseen = any(isinstance(cause, ExtractorError) and cause.expected for cause in chain)
     return UnitError(f"yt-dlp could not fetch it ({text})", kind="crawl_failed", retryable=not foreseen)
 
 
 def _of_status(error: HTTPError) -> UnitError:
     status = int(error.status)
-    busy = (status >= 500, "the server has trouble of its own" if status >= 500 else "the server refuses the request")
-    retryable, meaning = _STATUS.get(status, busy)
+    other = (status >= 500, "the server failed" if status >= 500 else "the server refuses the request")
+    retryable, meaning = _STATUS.get(status, other)
     return UnitError(f"{meaning} (HTTP {status})", kind=f"http_{status}", retryable=retryable)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and all that led to it; yt-dlp keeps some in attributes of its own."""
+    """The exception and its causes, including those that yt-dlp keeps in attributes of its own."""
     seen: list[BaseException | None] = [error]
     for cause in seen:
         if cause is None or len(seen) > 32:
@@ -106,7 +114,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _clean(text: str) -> str:
-    """The message without colours, prefixes and the request to report a bug."""
+    """The message without colours, prefixes and the request to report a bug; 400 characters at most."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = re.sub(r"^(ERROR:\s*)+", "", text.strip())
     text = re.sub(r"^\[[\w:+.-]+\]\s+(\S+:\s+)?", "", text)

@@ -1,4 +1,4 @@
-"""yt-dlp as a library: what it is told, and what is taken from it. Runs in the worker process only."""
+"""yt-dlp as a library: the options that it gets and the results that are used. Runs in the worker process only."""
 
 import logging
 import shutil
@@ -11,18 +11,19 @@ from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import ExtractorError
 
 from stages.crawl.config import CrawlConfig
+from stages.crawl.sources.source import Download, Entry
 from stages.errors import UnitError
 
 _LOG = logging.getLogger(__name__)
 
 _INFO = ("id", "extractor_key", "webpage_url", "title", "uploader", "channel", "upload_date", "license", "duration")
 
-# Schemes that requests may have; the rest (file, ftp, rtmp, ...) reads local files or talks to what is no web server.
+# Schemes that requests may have. Others (file, ftp, rtmp, ...) read local files or reach servers past the guard.
 _SCHEMES = ("http:", "https:", "data:")
 
 
 class _Crawler(yt_dlp.YoutubeDL):  # type: ignore[misc]
-    """yt-dlp that speaks http(s) only."""
+    """yt-dlp restricted to http(s)."""
 
     def urlopen(self, req: Any) -> Any:
         url = req if isinstance(req, str) else getattr(req, "url", None) or req.full_url
@@ -31,12 +32,8 @@ class _Crawler(yt_dlp.YoutubeDL):  # type: ignore[misc]
         return super().urlopen(req)
 
 
-def download(url: str, directory: str, config: CrawlConfig) -> dict[str, Any]:
-    """Fetch the one video of an address into a directory.
-
-    Returns:
-        ``path`` of the file, and ``info``: what the site says of the video.
-    """
+def download(url: str, directory: Path, config: CrawlConfig) -> Download:
+    """Download the one video of a URL into a directory."""
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         options = _options(config, Path(scratch)) | {
             "outtmpl": {"default": str(Path(scratch) / "media.%(ext)s")},
@@ -50,26 +47,26 @@ def download(url: str, directory: str, config: CrawlConfig) -> dict[str, Any]:
         with _Crawler(options) as crawler:
             info = _single(crawler, crawler.extract_info(url, download=True), url)
         file = Path(info["requested_downloads"][0]["filepath"])
-        path = Path(directory) / file.name
+        path = directory / file.name
         file.replace(path)
-    return {"path": str(path), "info": {name: info.get(name) for name in _INFO}}
+    return Download(path, {name: info.get(name) for name in _INFO})
 
 
-def listing(query: str, config: CrawlConfig) -> list[dict[str, Any]]:
-    """Addresses and titles that a search or a playlist lists; playlists inside it (a channel's tabs) are opened too."""
+def listing(query: str, config: CrawlConfig) -> list[Entry]:
+    """Videos that a search or a playlist lists; playlists inside it (a channel's tabs) are opened too."""
     with tempfile.TemporaryDirectory() as scratch, _Crawler(_options(config, Path(scratch))) as crawler:
         return list(_entries(crawler, query, depth=1))
 
 
-def _entries(crawler: _Crawler, query: str, depth: int) -> list[dict[str, Any]]:
+def _entries(crawler: _Crawler, query: str, depth: int) -> list[Entry]:
     result = crawler.extract_info(query, download=False)
-    found: list[dict[str, Any]] = []
+    found: list[Entry] = []
     for entry in result.get("entries") or [result]:
         url = entry.get("webpage_url") or entry.get("url") or ""
         if depth and _is_list(crawler, entry, url):
             found += _entries(crawler, url, depth - 1)
         elif url.startswith(("http://", "https://")):
-            found.append({"url": url, "title": entry.get("title")})
+            found.append(Entry(url, entry.get("title")))
     return found
 
 
@@ -95,7 +92,7 @@ def _options(config: CrawlConfig, scratch: Path) -> dict[str, Any]:
         "ratelimit": config.rate_limit,
         "proxy": config.proxy,
         "cookiefile": _own_cookies(config.cookies_file, scratch),
-        # Programs such as ffmpeg would open addresses out of the guard's sight, and merging needs none: video alone.
+        # Programs such as ffmpeg would open URLs that the guard cannot check. They are not needed: nothing is merged.
         "external_downloader": {"default": "native"},
         "hls_prefer_native": True,
         "fixup": "never",
@@ -111,7 +108,7 @@ def _pause(n: int) -> float:
 
 
 def _own_cookies(cookies: Path | None, scratch: Path) -> str | None:
-    """A copy: yt-dlp writes its cookies back, and many workers would write the same file."""
+    """A copy: yt-dlp writes cookies back, and concurrent workers would overwrite each other's."""
     if cookies is None:
         return None
     if not cookies.is_file():
@@ -120,24 +117,25 @@ def _own_cookies(cookies: Path | None, scratch: Path) -> str | None:
 
 
 def _check(info: dict[str, Any], config: CrawlConfig) -> None:
-    """Refuse by what the page says, before anything is downloaded."""
+    """Refuse by what the page states, before anything is downloaded."""
     if info.get("n_entries", 1) > 1:
         raise _several()
     if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
-        raise UnitError("a live stream; crawl its recording once it is over", kind="live")
+        raise UnitError("the video is a live stream; crawl its recording when it has ended", kind="live")
     if (duration := info.get("duration") or 0) > config.max_duration_s:
-        text = f"the video lasts {duration:,.0f} s; crawl.max_duration_s admits {config.max_duration_s:,.0f}"
+        text = f"the video lasts {duration:,.0f} s; crawl.max_duration_s allows {config.max_duration_s:,.0f} s"
         raise UnitError(text, kind="too_large")
 
 
 def _check_size(progress: dict[str, Any], most: int) -> None:
     size = max(progress.get("downloaded_bytes") or 0, progress.get("total_bytes") or 0)
     if size > most:
-        raise UnitError(f"the file has {size:,} bytes or more; crawl.max_bytes admits {most:,}", kind="too_large")
+        text = f"the file has at least {size:,} bytes; crawl.max_bytes allows {most:,}"
+        raise UnitError(text, kind="too_large")
 
 
 def _several() -> UnitError:
-    text = "the address lists several videos; put it under crawl.playlists to fetch them all"
+    text = "the URL lists several videos; to crawl all of them, move it to crawl.playlists"
     return UnitError(text, kind="playlist")
 
 

@@ -1,0 +1,41 @@
+"""What a recipe asks to crawl: URLs, and queries whose results are crawled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.crawl.config import CrawlConfig, check_url
+from stages.resources import locate
+
+
+def given_urls(config: CrawlConfig) -> Iterator[str]:
+    """URLs of ``urls`` and of the lines of ``url_files``.
+
+    Raises:
+        ValueError: A file cannot be read, or a line is not an http(s) URL; the text names file and line.
+    """
+    yield from config.urls
+    for name in config.url_files:
+        yield from _urls_of(name)
+
+
+def listing_queries(config: CrawlConfig) -> list[str]:
+    """The search queries of all cities and the playlists, without repetitions."""
+    return list(dict.fromkeys([*expand_search(config), *config.playlists]))
+
+
+def expand_search(config: CrawlConfig) -> list[str]:
+    """Search queries in yt-dlp's form, such as ``ytsearch50:Tokyo street walk``."""
+    return [query for search in config.searches for query in search.queries()]
+
+
+def _urls_of(name: str) -> Iterator[str]:
+    try:
+        lines = Path(locate(name)).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"crawl.url_files: {name} cannot be read: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                yield check_url(line)
+            except ValueError as error:
+                raise ValueError(f"crawl.url_files: {name}, line {number}: {error}") from error
