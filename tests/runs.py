@@ -33,7 +33,7 @@ def serve(folder: Path) -> AbstractContextManager[str]:
 def tiny_clip(folder: Path) -> Path:
     """A model folder with an open_clip model of random numbers: sound in form, and quick."""
     from stages.pretrain.config import PretrainConfig
-    from stages.pretrain.model import TwoTowers, export
+    from stages.pretrain.two_towers import TwoTowers, export
 
     size: dict[str, Any] = {"image_size": [64, 32], "patch_size": 16, "width": 32, "layers": 1, "head_width": 16}
     text = {"context_length": 64, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1, "no_causal_mask": True}

@@ -1,4 +1,4 @@
-"""Reading a manifest as a stream: by row group, each worker its share, in an order that follows from the seed."""
+"""Read a manifest as a stream: by row group, each worker its share, in an order that follows from the seed."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +13,6 @@ from pipeline.corpus.files import Corpus
 
 # Rows held in memory at once, per worker.
 BATCH_ROWS = 256
-
-TRAIN_COLUMNS = ("crop_id", "jpeg", "captions")
-VAL_COLUMNS = (*TRAIN_COLUMNS, "attributes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +37,14 @@ def stream_split(
     Args:
         corpus: The corpus.
         files: Manifest files.
-        split: Rows to give.
-        columns: Columns to give.
-        share: Which part of the rows is this worker's. Whole row groups where there are enough of them, so that no
-            worker reads what another trains on; every so-many-th row where there are not.
-        seed: Orders the row groups.
+        split: Rows to return.
+        columns: Columns to return.
+        share: This worker's part of the rows: whole row groups if there are enough of them, so that a worker reads
+            only what it trains on; else every ``world``-th row.
+        seed: Decides the order of the row groups.
 
     Returns:
-        Function of the epoch's number, giving its record batches; the same ones each time.
+        Function from the epoch's number to its record batches; the same ones each time.
     """
     groups = [(path, group) for path in sorted(files) for group in range(_row_groups(corpus, path))]
     by_group = len(groups) >= 4 * share.world

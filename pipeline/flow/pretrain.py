@@ -1,12 +1,13 @@
-"""Pretrain on Ray Train: one unit = one run over a variant's manifest."""
+"""Pretrain on Ray Train: one unit = one training on a variant's manifest."""
 
-import logging
 import re
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -14,13 +15,17 @@ import schemas.tables
 from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.live import live_files
 from pipeline.flow import publish
-from pipeline.flow.manifest_stream import TRAIN_COLUMNS, VAL_COLUMNS, Share, count_rows, stream_split
+from pipeline.flow.manifest_stream import Share, count_rows, stream_split
 from pipeline.recipe import Recipe
+from pipeline.run.progress import Part
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.units import LOST, OUTCOME, Row
 from pipeline.run.weights import weights_digest
 from schemas.declaration import Table
 from stages.errors import UnitError
+
+if TYPE_CHECKING:
+    from stages.pretrain.loop import Pace
 
 METRICS = Table(
     name="metrics",
@@ -30,7 +35,8 @@ METRICS = Table(
     scope="variant",
 )
 
-log = logging.getLogger("reidforge")
+# How often the driver asks how far the training is.
+POLL_SECONDS = 1.0
 
 _STATE = re.compile(r"checkpoints/(step-\d+)/")
 
@@ -47,82 +53,166 @@ def _manifest(corpus: Corpus, recipe: Recipe) -> list[str]:
 
 def _execute(job: Job) -> Iterator[pa.Table]:
     import ray.train
-    from ray.train.torch import TorchTrainer
 
     (unit,) = job.todo.to_pylist()
     folder = f"{METRICS.under(job.scope)}/{digest(job.fingerprint, unit['inputs'])}"
-    config = job.recipe.pretrain
-    settings = {"corpus": job.corpus, "recipe": job.recipe, "folder": folder, "unit": unit["unit_id"]}
-    trainer = TorchTrainer(
-        _train_worker,
-        train_loop_config=settings,
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=config.workers, use_gpu=_on_gpu(job.recipe), resources_per_worker=_resources(job.recipe)
-        ),
-        run_config=ray.train.RunConfig(
-            name="ray-train",
-            storage_path=job.corpus.path(folder),
-            storage_filesystem=job.corpus.fs,
-            # A lost worker is replaced and goes on from the last checkpoint; an error of ours would only come again.
-            failure_config=ray.train.FailureConfig(max_failures=job.recipe.run.max_attempts - 1),
-        ),
-    )
     job.corpus.fs.create_dir(job.corpus.path(folder), recursive=True)
     began = time.perf_counter()
     try:
-        trainer.fit()
+        with _watched(job.progress) as board:
+            _trainer(job, folder, unit["unit_id"], board).fit()
         facts = _finished(job.corpus, folder)
     except ray.train.TrainingFailedError as error:
         facts = _explain(error)
     yield _outcome(unit, job, facts | {"seconds": time.perf_counter() - began})
 
 
+def _trainer(job: Job, folder: str, unit: str, board: Any) -> Any:
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    workers = job.recipe.pretrain.workers
+    return TorchTrainer(
+        _train_worker,
+        train_loop_config={
+            "board": board,
+            "arguments": {"corpus": job.corpus, "recipe": job.recipe, "folder": folder, "unit": unit},
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=_on_gpu(job.recipe), resources_per_worker=_resources(job.recipe)
+        ),
+        run_config=ray.train.RunConfig(
+            name="ray-train",
+            storage_path=job.corpus.path(folder),
+            storage_filesystem=job.corpus.fs,
+            # A lost worker is replaced and resumes from the last checkpoint; an error of ours would only recur.
+            failure_config=ray.train.FailureConfig(max_failures=job.recipe.run.max_attempts - 1),
+        ),
+    )
+
+
+class _Board:
+    """Actor that holds the last progress of a training: it runs in actors of Ray Train, out of the driver's reach."""
+
+    def __init__(self) -> None:
+        self.part: Part | None = None
+
+    def put(self, part: Part) -> None:
+        self.part = part
+
+    def get(self) -> Part | None:
+        return self.part
+
+
+@contextmanager
+def _watched(progress: Callable[[Part], None]) -> Iterator[Any]:
+    """Start a board, and pass on what is new on it every second until the block ends."""
+    import ray
+
+    board: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()
+    ended = threading.Event()
+
+    def follow() -> None:
+        passed_on, going = None, True
+        while going:
+            going = not ended.wait(POLL_SECONDS)
+            try:
+                part = ray.get(board.get.remote(), timeout=10 * POLL_SECONDS)
+            except ray.exceptions.RayError:
+                # The board restarts elsewhere if its node dies; the training does not depend on it.
+                continue
+            if part is not None and part != passed_on:
+                progress(part)
+                passed_on = part
+
+    follower = threading.Thread(target=follow, name="pretrain-progress", daemon=True)
+    follower.start()
+    try:
+        yield board
+    finally:
+        ended.set()
+        follower.join()
+        ray.kill(board)
+
+
 def _train_worker(settings: dict[str, Any]) -> None:
     """Body of one training worker."""
     import ray.train
 
-    from stages.pretrain.loop import train
-
-    corpus, recipe, folder = settings["corpus"], settings["recipe"], settings["folder"]
     context = ray.train.get_context()
     share = Share(rank=context.get_world_rank(), world=context.get_world_size())
+    put = settings["board"].put.remote
+    train_share(share=share, report=ray.train.report, progress=put, **settings["arguments"])
+
+
+def train_share(
+    *,
+    corpus: Corpus,
+    recipe: Recipe,
+    folder: str,
+    unit: str,
+    share: Share,
+    report: Callable[[dict[str, Any]], None],
+    progress: Callable[[Part], object],
+) -> None:
+    """Train on one worker's share of the manifest, and keep checkpoints, model and metrics in the corpus.
+
+    Args:
+        corpus: Holds the manifest.
+        recipe: Names the method and the variant.
+        folder: Below the corpus; a checkpoint found there is resumed.
+        unit: unit_id of the metrics' rows.
+        share: This worker's part of the training split.
+        report: Takes the figures of a step after a checkpoint of it, if any, is safe.
+        progress: Takes the progress of the training every second or so, on the first worker.
+    """
+    from stages.pretrain.loop import train
+    from stages.pretrain.methods import METHODS
+
     files, config = _manifest(corpus, recipe), recipe.pretrain
-    validate = count_rows(corpus, files, "val") > 0
+    method = METHODS[config.method]
+    validate = bool(method.evaluation_columns) and count_rows(corpus, files, "val") > 0
     with tempfile.TemporaryDirectory(prefix="reidforge-") as scratch:
-        keeper = _Keeper(corpus, folder, Path(scratch), config.keep_checkpoints)
+        keeper = _Keeper(corpus, folder, Path(scratch), config.keep_checkpoints, report)
         result = train(
             config,
-            stream_split(corpus, files, "train", TRAIN_COLUMNS, share=share, seed=config.seed),
-            _whole_split(corpus, files, "val") if validate else None,
+            stream_split(corpus, files, "train", method.columns, share=share, seed=config.seed),
+            _whole_split(corpus, files, "val", method.evaluation_columns) if validate else None,
             Path(scratch),
             keeper.report,
             rows=count_rows(corpus, files, "train"),
             resume_from=keeper.fetch_latest(),
+            pace=lambda pace: progress(_part(pace)),
         )
         if share.rank == 0:
-            keeper.keep_results(settings["unit"], result.metrics)
+            keeper.keep_results(unit, result.metrics)
 
 
-def _whole_split(corpus: Corpus, files: list[str], split: str) -> Any:
-    stream = stream_split(corpus, files, split, VAL_COLUMNS, share=Share(), seed=0)
+def _part(pace: "Pace") -> Part:
+    note = f"loss {pace.loss:.4g}, {pace.rate:.3g} crops/s"
+    return Part(step="step", done=pace.step, total=pace.total, note=note, seconds_left=pace.seconds_left)
+
+
+def _whole_split(corpus: Corpus, files: list[str], split: str, columns: Sequence[str]) -> Any:
+    stream = stream_split(corpus, files, split, columns, share=Share(), seed=0)
     return lambda: stream(0)
 
 
 class _Keeper:
-    """Keeps a worker's files in the corpus, and brings the last checkpoint back."""
+    """Keeps a worker's files in the corpus, and fetches the last checkpoint."""
 
-    def __init__(self, corpus: Corpus, folder: str, scratch: Path, keep: int) -> None:
-        self.corpus, self.folder, self.scratch, self.keep = corpus, folder, scratch, keep
+    def __init__(
+        self, corpus: Corpus, folder: str, scratch: Path, keep: int, report: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.corpus, self.folder, self.scratch, self.keep, self._report = corpus, folder, scratch, keep, report
 
     def report(self, entry: dict[str, Any], checkpoint: Path | None) -> None:
-        """Upload a checkpoint, if there is one, then tell Ray Train: what it knows of is safe."""
-        import ray.train
-
+        """Upload a checkpoint, if there is one, then report to Ray Train: what it knows of is safe."""
         if checkpoint is not None:
             self._upload(checkpoint)
             for old in self._stored()[: -self.keep]:
                 self.corpus.delete(old)
-        ray.train.report({name: value for name, value in entry.items() if isinstance(value, int | float)})
+        self._report({name: value for name, value in entry.items() if isinstance(value, int | float)})
 
     def fetch_latest(self) -> Path | None:
         """Copy the newest checkpoint of an earlier attempt to the scratch folder."""
@@ -204,7 +294,7 @@ STAGE = Stage(
     name="pretrain",
     tables=(METRICS,),
     unit="run",
-    version=1,
+    version=2,
     identity=_identity,
     wanted=_wanted,
     execute=_execute,

@@ -1,1 +1,1 @@
-"""Pre-training of an image and a text tower on the crops and captions of a manifest."""
+"""Pre-training on the crops of a manifest: one loop for every method, and the methods."""

@@ -1,7 +1,9 @@
-"""The training loop: evaluate, train, write checkpoints, evaluate again."""
+"""The training loop, the same for every method: evaluate, train, write checkpoints, evaluate again."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,220 +11,238 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-import torch.distributed as dist
 
 from stages.devices import pick_device, pick_dtype, set_threads
 from stages.errors import UnitError
 from stages.heap import keep_freed_memory
 from stages.prefetch import ahead
-from stages.pretrain.checkpoint import Progress, restore, save
+from stages.pretrain.checkpoint import Progress, Stateful, restore, save
+from stages.pretrain.collective import barrier, place
 from stages.pretrain.config import PretrainConfig
-from stages.pretrain.data import Batch, Inputs, Row, batches, rows_of, shuffled
-from stages.pretrain.evaluate import evaluate
-from stages.pretrain.loss import contrastive_loss, distributed, mask_tokens, mlm_loss
-from stages.pretrain.model import Outputs, TwoTowers, export, special_tokens
+from stages.pretrain.data import Batch, Stream, batches, epoch_rows
+from stages.pretrain.method import Moment, Tensors
+from stages.pretrain.methods import METHODS
+from stages.pretrain.optimization import make_optimizer, schedule
 
-Stream = Callable[[int], Iterator[pa.RecordBatch]]
-"""The training split of one epoch, by its number: this worker's share, in any order that is the same each time."""
+Evaluation = Callable[[], Iterable[pa.RecordBatch]]
+"""Record batches of the split to evaluate on."""
 Report = Callable[[dict[str, Any], Path | None], None]
-"""Takes ``{step, epoch, phase, <metric>: value, ...}`` and, where one was written, the checkpoint's folder."""
+"""Takes ``{step, epoch, phase, <metric>: value, ...}`` and, if one was written, the checkpoint's folder."""
 
-MAX_READS = 10
-"""Times that one epoch's stream is read before it is given up as too poor."""
+# Reading the loss waits for the GPU, so the pace is not reported after every step.
+PACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast training goes, for progress reports."""
+
+    step: int
+    """Optimiser steps done."""
+    total: int
+    """Steps of the whole training."""
+    loss: float
+    """Loss of the last step."""
+    rate: float
+    """Crops per second of all workers, since the report before."""
+    seconds_left: float
+    """Estimated time to the last step."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a training left behind."""
+    """What a training produced."""
 
     step: int
     """Optimiser steps done."""
     metrics: list[dict[str, Any]]
-    """Rows of ``schemas.tables.METRICS`` but for unit_id, from the first step on, across resumptions."""
+    """Rows of ``schemas.tables.METRICS`` without unit_id, from the first step on, across resumptions."""
     checkpoint: Path | None
     """Folder of the last checkpoint; None on workers other than the first."""
     model: Path | None
-    """Folder of the exported model, which open_clip loads; None on workers other than the first."""
+    """Folder of the exported model; None on workers other than the first."""
     unreadable: int
-    """Crops of this worker that gave nothing to train on, over all epochs."""
+    """Crops of this worker that could not be used, over all epochs."""
 
 
 def train(
     config: PretrainConfig,
     train_stream: Stream,
-    val_stream: Callable[[], Iterable[pa.RecordBatch]] | None,
+    val_stream: Evaluation | None,
     directory: Path,
     report: Report,
     *,
     rows: int,
     resume_from: Path | None = None,
+    pace: Callable[[Pace], None] = lambda _: None,
 ) -> Result:
-    """Train the two towers. Under torch.distributed every worker calls this with its own share of the rows.
+    """Pre-train with the method that the configuration names.
+
+    Under torch.distributed every worker calls this with its own share of the rows.
 
     Args:
-        config: Towers, losses, schedule.
-        train_stream: Gives the record batches (crop_id, jpeg, captions) of an epoch; read anew when it ends too soon.
-        val_stream: Gives the split to evaluate on (with attributes besides), before the first and after the last step.
+        config: Method, model, losses, schedule.
+        train_stream: Record batches of an epoch with the columns of the method; read again if it ends too soon.
+        val_stream: Split to evaluate on before the first and after the last step, with the method's
+            ``evaluation_columns``; None for no evaluation.
         directory: Folder for ``checkpoints/``, ``tensorboard/`` and ``model/``.
         report: Called on every worker at the same moments: evaluation, losses, checkpoints.
         rows: Rows of the training split, all workers together.
-        resume_from: Checkpoint to go on from.
+        resume_from: Checkpoint to resume from.
+        pace: Called on the first worker every second or so, and after the last step.
 
     Returns:
-        What was left behind.
+        What the training produced.
 
     Raises:
-        UnitError: There is nothing to train on, the loss is not finite, or the checkpoint does not fit.
+        UnitError: There are no rows to train on, the loss is not finite, or the checkpoint does not fit.
     """
     if rows < 1:
         raise UnitError("the training split has no rows; publish some captions first", kind="no_rows")
-    return _Run(config, directory, report, rows, resume_from).run(train_stream, val_stream)
+    return _Training(config, directory, report, pace, rows, resume_from).run(train_stream, val_stream)
 
 
-class _Run:
+class _Training:
     def __init__(
-        self, config: PretrainConfig, directory: Path, report: Report, rows: int, resume_from: Path | None
+        self,
+        config: PretrainConfig,
+        directory: Path,
+        report: Report,
+        pace: Callable[[Pace], None],
+        rows: int,
+        resume_from: Path | None,
     ) -> None:
         set_threads(config.threads)
-        if pick_device(config.device) == "cpu":
+        self.device = pick_device(config.device)
+        if self.device == "cpu":
             keep_freed_memory()
-        self.config, self.directory, self._report = config, directory, report
-        self.world, self.rank = (dist.get_world_size(), dist.get_rank()) if distributed() else (1, 0)
+        self.config, self.directory, self._report, self._pace = config, directory, report, pace
+        self.rank, self.world = place()
         self.size = max(1, min(config.batch_size, rows) // self.world)
         self.steps_per_epoch = max(1, rows // (self.size * self.world))
-        self.total = min(config.epochs * self.steps_per_epoch, config.max_steps or math.inf)
-        self.device = pick_device(config.device)
+        self.total = min(config.epochs * self.steps_per_epoch, config.max_steps or config.epochs * self.steps_per_epoch)
         self.dtype = pick_dtype(config.precision, self.device)
         torch.manual_seed(config.seed)
-        self.towers = TwoTowers(config).to(self.device)
-        self.inputs: Inputs = self.towers.inputs()
-        self.special = special_tokens(self.inputs.tokenize)
-        self.model = torch.nn.parallel.DistributedDataParallel(self.towers) if self.world > 1 else self.towers
-        self.optimizer = _optimizer(self.towers, config)
+        self.method = METHODS[config.method](config)
+        self.module = self.method.module.to(self.device)
+        self.model = torch.nn.parallel.DistributedDataParallel(self.module) if self.world > 1 else self.module
+        self.optimizer = make_optimizer(self.method, config)
         self.scaler = torch.amp.GradScaler(self.device, enabled=self.dtype == torch.float16)
+        self.parts: dict[str, Stateful] = {"model": self.method, "optimizer": self.optimizer, "scaler": self.scaler}
         self.progress, self.checkpoint = Progress(), resume_from
         if resume_from is not None:
-            self.progress = restore(resume_from, self.towers, self.optimizer, self.scaler, self.device)
+            self.progress = restore(resume_from, self.parts, self.device)
         self.writer = _writer(directory / "tensorboard", self.progress.step) if self.rank == 0 else None
+        self.clock = (self.progress.step, time.monotonic())
 
-    def run(self, train_stream: Stream, val_stream: Callable[[], Iterable[pa.RecordBatch]] | None) -> Result:
+    def run(self, train_stream: Stream, val_stream: Evaluation | None) -> Result:
         if self.progress.step == 0:
             self._evaluate(val_stream)
+        self.clock = (self.progress.step, time.monotonic())
         while self.progress.step < self.total:
             self._epoch(train_stream)
         if not any(entry["phase"] != "train" and entry["step"] == self.total for entry in self.progress.history):
             self._evaluate(val_stream)
-        model = export(self.towers, self.directory / "model") if self.rank == 0 else None
+        model = self.method.export(self.directory / "model") if self.rank == 0 else None
         if self.writer is not None:
             self.writer.close()
         rows = [row for entry in self.progress.history for row in metric_rows(entry)]
         return Result(self.progress.step, rows, self.checkpoint, model, self.progress.unreadable)
 
     def _epoch(self, train_stream: Stream) -> None:
-        config, progress = self.config, self.progress
-        source = batches(
-            _endless(train_stream, progress.epoch, config),
-            config,
-            self.inputs,
-            size=self.size,
-            epoch=progress.epoch,
-            skip=progress.position,
-        )
+        progress = self.progress
         wanted = min(self.steps_per_epoch - progress.batch, self.total - progress.step)
-        for batch in ahead(islice(source, int(wanted)), depth=2):
-            losses = self._step(batch)
+        for batch in ahead(islice(self._batches(train_stream), wanted), depth=2):
+            figures = self._step(batch.tensors)
             progress.step, progress.batch, progress.position = progress.step + 1, progress.batch + 1, batch.position
             progress.unreadable += len(batch.unreadable)
             if progress.batch == self.steps_per_epoch:
                 progress.epoch, progress.batch, progress.position = progress.epoch + 1, 0, 0
-            self._after_step(losses)
+            self._after_step(figures)
 
-    def _step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        rate = self.config.learning_rate * schedule(self.progress.step, int(self.total), self.config)
+    def _batches(self, train_stream: Stream) -> Iterator[Batch]:
+        config, epoch = self.config, self.progress.epoch
+        rows = epoch_rows(
+            train_stream, self.method.columns, epoch=epoch, buffer=config.shuffle_buffer, seed=config.seed
+        )
+        return batches(
+            rows,
+            self.method,
+            size=self.size,
+            seed=f"{config.seed}/{epoch}",
+            threads=config.loader_threads,
+            skip=self.progress.position,
+        )
+
+    def _step(self, batch: Tensors) -> Tensors:
+        config, progress = self.config, self.progress
+        rate = config.learning_rate * schedule(progress.step, self.total, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-            losses = self._losses(batch)
+        moment = Moment(step=progress.step, epoch=progress.epoch, rank=self.rank, seed=config.seed)
+        with self._autocast():
+            figures = self.method.losses(
+                self.model, {key: value.to(self.device) for key, value in batch.items()}, moment
+            )
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(losses["loss"]).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(figures["loss"]).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
-        if self.config.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.towers.parameters(), self.config.clip_norm)
+        if config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), config.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return {name: value.detach() for name, value in losses.items()} | {"learning_rate": torch.tensor(rate)}
+        return {name: value.detach() for name, value in figures.items()} | {"learning_rate": torch.tensor(rate)}
 
-    def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        images, tokens = batch.images.to(self.device), batch.tokens.to(self.device)
-        masked = hidden = None
-        if self.towers.head is not None:
-            masked, hidden = mask_tokens(
-                tokens, self.special, self.towers.vocabulary, self.config.mlm.probability, self._chance()
-            )
-        outputs: Outputs = self.model(images, tokens, masked, hidden)
-        losses = {"contrastive": self._contrastive(outputs, batch)}
-        if outputs.words is not None and hidden is not None:
-            losses["mlm"] = mlm_loss(outputs.words, tokens[hidden])
-        total = losses["contrastive"] + self.config.mlm.weight * losses.get("mlm", torch.zeros((), device=self.device))
-        return {"loss": total, **losses, "temperature": 1 / outputs.scale}
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32)
 
-    def _contrastive(self, outputs: Outputs, batch: Batch) -> torch.Tensor:
-        texts, keys = batch.texts.to(self.device), batch.keys.to(self.device)
-        parts = [
-            contrastive_loss(
-                outputs.image,
-                outputs.text[own],
-                outputs.scale,
-                keys[own],
-                equal_texts=self.config.equal_texts,
-                gathered=self.config.gather_negatives,
-            )
-            for own in texts.unbind(1)
-        ]
-        return torch.stack(parts).mean()
-
-    def _chance(self) -> torch.Generator:
-        # From the step and the worker, so that a resumed run hides the same words.
-        return torch.Generator().manual_seed((self.config.seed << 40) + (self.rank << 32) + self.progress.step)
-
-    def _after_step(self, losses: dict[str, torch.Tensor]) -> None:
+    def _after_step(self, figures: Tensors) -> None:
         config, step = self.config, self.progress.step
         last = step == self.total
+        self._tell_pace(figures["loss"], last=last)
         due = last or step % config.checkpoint_every_steps == 0
         if not (due or step % config.log_every_steps == 0):
             return
-        entry = self._entry("train") | {name: float(value) for name, value in losses.items()}
+        entry = self._entry("train") | {name: float(value) for name, value in figures.items()}
         if not math.isfinite(entry["loss"]):
             message = f"the loss became {entry['loss']} at step {step}; lower pretrain.learning_rate"
             raise UnitError(message, kind="diverged")
         self.progress.history.append(entry)
-        written = self._save() if due else None
-        self._tell(entry, written)
+        self._publish(entry, self._save() if due else None)
+
+    def _tell_pace(self, loss: torch.Tensor, *, last: bool) -> None:
+        step, then = self.clock
+        if self.rank or not (last or time.monotonic() - then > PACE_SECONDS):
+            return
+        done, value = self.progress.step, float(loss)
+        per_second = (done - step) / max(time.monotonic() - then, 1e-9)
+        rate, left = per_second * self.size * self.world, (self.total - done) / per_second
+        self._pace(Pace(step=done, total=self.total, loss=value, rate=rate, seconds_left=left))
+        self.clock = (done, time.monotonic())
 
     def _save(self) -> Path | None:
-        folder = self.directory / "checkpoints"
-        keep = self.config.keep_checkpoints
-        self.checkpoint = save(folder, self.towers, self.optimizer, self.scaler, self.progress, keep)
+        self.checkpoint = save(
+            self.directory / "checkpoints", self.parts, self.progress, keep=self.config.keep_checkpoints
+        )
         return self.checkpoint
 
-    def _evaluate(self, val_stream: Callable[[], Iterable[pa.RecordBatch]] | None) -> None:
+    def _evaluate(self, val_stream: Evaluation | None) -> None:
         if val_stream is None:
             return
         entry = self._entry("val")
         if self.rank == 0:
-            size = self.config.eval_batch_size
-            entry |= evaluate(self.towers, self.inputs, val_stream(), device=self.device, dtype=self.dtype, size=size)
-        if self.world > 1:
-            dist.barrier()
+            with _inference(self.module), self._autocast():
+                entry |= self.method.evaluate(val_stream(), self.device)
+        barrier()
         self.progress.history.append(entry)
-        self._tell(entry, None)
+        self._publish(entry, None)
 
     def _entry(self, phase: str) -> dict[str, Any]:
         epoch = self.progress.epoch + self.progress.batch / self.steps_per_epoch
         return {"step": self.progress.step, "epoch": epoch, "phase": phase}
 
-    def _tell(self, entry: dict[str, Any], checkpoint: Path | None) -> None:
+    def _publish(self, entry: dict[str, Any], checkpoint: Path | None) -> None:
         if self.writer is not None:
             for row in metric_rows(entry):
                 self.writer.add_scalar(f"{row['phase']}/{row['name']}", row["value"], row["step"])
@@ -231,42 +251,25 @@ class _Run:
 
 
 def metric_rows(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of ``schemas.tables.METRICS``, but for unit_id, of one report."""
-    place = {name: entry[name] for name in ("step", "epoch", "phase")}
-    return [place | {"name": name, "value": float(value)} for name, value in entry.items() if name not in place]
+    """Rows of ``schemas.tables.METRICS``, without unit_id, of one report."""
+    common = {name: entry[name] for name in ("step", "epoch", "phase")}
+    return [common | {"name": name, "value": float(value)} for name, value in entry.items() if name not in common]
 
 
-def schedule(step: int, total: int, config: PretrainConfig) -> float:
-    """Factor of the learning rate at a step: up from 0 over the warm-up, then down to 0 at the last step."""
-    warmup = round(total * config.warmup_share)
-    if step < warmup:
-        return (step + 1) / warmup
-    left = (total - step) / max(1, total - warmup)
-    return left if config.decay == "linear" else (1 - math.cos(math.pi * left)) / 2
-
-
-def _endless(stream: Stream, epoch: int, config: PretrainConfig) -> Iterator[Row]:
-    """Rows of one epoch, over again when they do not fill its steps: workers must all do the same number of steps."""
-    for _ in range(MAX_READS):
-        yield from shuffled(rows_of(stream(epoch)), config.shuffle_buffer, f"{config.seed}/{epoch}")
-    message = (
-        f"the training stream, read {MAX_READS} times, did not fill one epoch: it has too few crops that can be "
-        "decoded and have a caption"
-    )
-    raise UnitError(message, kind="no_rows")
-
-
-def _optimizer(towers: TwoTowers, config: PretrainConfig) -> torch.optim.AdamW:
-    trained = [value for value in towers.parameters() if value.requires_grad]
-    groups = [
-        {"params": [value for value in trained if value.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [value for value in trained if value.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+@contextmanager
+def _inference(module: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode is restored afterwards."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(was_training)
 
 
 def _writer(folder: Path, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    # What a killed run wrote after its last checkpoint is written again.
+    # A killed run may have written events after its last checkpoint; they are written again.
     return SummaryWriter(str(folder), purge_step=step + 1 if step else None)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from evaluation.render.rendered_crops import render_table
 from stages.embed.config import EMBEDDED
 from stages.pretrain.config import PretrainConfig
-from stages.pretrain.model import WEIGHTS_FILE, TwoTowers, export
+from stages.pretrain.two_towers import WEIGHTS_FILE, TwoTowers, export
 from tests.runs import ROOT
 from tests.stages.pretrain.pretrain_toys import ARCHITECTURE
 

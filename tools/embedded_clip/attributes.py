@@ -24,9 +24,8 @@ from stages.embed.regions import cut_region
 from stages.heap import keep_freed_memory
 from stages.pictures import decode
 from stages.pretrain.config import PretrainConfig
-from stages.pretrain.data import Inputs
-from stages.pretrain.loop import schedule
-from stages.pretrain.model import TwoTowers, export
+from stages.pretrain.optimization import schedule
+from stages.pretrain.two_towers import Inputs, TwoTowers, export
 from tools.embedded_clip.texts import Truth
 
 Pixels = npt.NDArray[np.uint8]

@@ -40,7 +40,7 @@ from stages.pictures import decode
 from stages.pretrain.checkpoint import latest
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.loop import train
-from stages.pretrain.model import TwoTowers, export
+from stages.pretrain.two_towers import TwoTowers, export
 from tools.embedded_clip.attributes import Crops, teach
 from tools.embedded_clip.texts import Truth, texts_of_block
 

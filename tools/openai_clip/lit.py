@@ -47,9 +47,9 @@ from stages.embed.regions import cut_region
 from stages.heap import keep_freed_memory
 from stages.pictures import decode, squash
 from stages.pretrain.config import MlmConfig, PretrainConfig
-from stages.pretrain.loop import schedule
-from stages.pretrain.loss import contrastive_loss
-from stages.pretrain.model import CONFIG_FILE, WEIGHTS_FILE, TwoTowers, export
+from stages.pretrain.losses import contrastive_loss
+from stages.pretrain.optimization import schedule
+from stages.pretrain.two_towers import CONFIG_FILE, WEIGHTS_FILE, TwoTowers, export
 from tools.embedded_clip.build import CHUNK, ROOT, load, renders
 from tools.embedded_clip.texts import texts_of_block
 from tools.openai_clip.tower import TOWER, middle, read_tower, write_model

@@ -137,7 +137,7 @@ def write_model(tower: Mapping[str, Floats], folder: Path, height: int = SIDE, w
     from open_clip.model import resize_pos_embed
 
     from stages.pretrain.config import MlmConfig, PretrainConfig
-    from stages.pretrain.model import CONFIG_FILE, TwoTowers, export
+    from stages.pretrain.two_towers import CONFIG_FILE, TwoTowers, export
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(spec(height, width)), encoding="utf-8")

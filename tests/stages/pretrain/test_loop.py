@@ -14,7 +14,7 @@ from stages.errors import UnitError
 from stages.pretrain.checkpoint import latest
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.loop import Result, schedule, train
-from stages.pretrain.model import TwoTowers, export
+from stages.pretrain.two_towers import TwoTowers, export
 from tests.stages.pretrain.pretrain_toys import architecture, config, row, stream_of
 
 ROWS = [row(number) for number in range(36)]

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from stages.embed.clip_model import ClipModel
 from stages.embed.config import EmbedConfig
-from stages.pretrain.loss import MASKED
-from stages.pretrain.model import WEIGHTS_FILE, TwoTowers, export, read_spec, special_tokens
+from stages.pretrain.losses import MASKED
+from stages.pretrain.two_towers import WEIGHTS_FILE, TwoTowers, export, read_spec, special_tokens
 from tests.stages.pretrain.pretrain_toys import architecture, config
 
 TEXTS = ["a red shirt", "blue pants below a white shirt"]

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 
-from stages.pretrain.loss import MASKED, contrastive_loss, mask_tokens, mlm_loss
+from stages.pretrain.losses import MASKED, contrastive_loss, mask_tokens, mlm_loss
 
 SCALE = torch.tensor(10.0, dtype=torch.float64)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from torch import nn
 
 from stages import architectures
 from stages.pretrain.config import PretrainConfig
-from stages.pretrain.data import Inputs
-from stages.pretrain.loss import MASKED
+from stages.pretrain.images import Image, normalised
+from stages.pretrain.losses import MASKED
 from stages.resources import locate
 
 CONFIG_FILE = "open_clip_config.json"
@@ -22,8 +23,24 @@ WEIGHTS_FILE = "open_clip_model.safetensors"
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """What a model takes: input size, normalisation and tokeniser."""
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    tokenize: Any
+    """Sequence of texts -> int64 [N, L]."""
+
+    def pixels(self, images: Sequence[Image]) -> torch.Tensor:
+        """uint8 [H, W, 3] each, already of the input's size -> float32 [N, 3, H, W], normalised."""
+        return normalised(images, self.mean, self.std)
+
+
+@dataclass(frozen=True)
 class Outputs:
-    """What one forward pass gives."""
+    """Result of one forward pass."""
 
     image: torch.Tensor
     """float [B, D] of unit norm."""
@@ -32,7 +49,7 @@ class Outputs:
     scale: torch.Tensor
     """Scalar, one over the temperature."""
     words: torch.Tensor | None
-    """float [M, V], logits at the hidden words; null without masked language modelling."""
+    """float [M, V], logits at the hidden words; None without masked language modelling."""
 
 
 class MlmHead(nn.Module):
@@ -74,7 +91,7 @@ class TwoTowers(nn.Module):
         return int(self._tower.token_embedding.num_embeddings)
 
     def train(self, mode: bool = True) -> "TwoTowers":
-        """As of any module, but a locked image tower keeps its running statistics too."""
+        """Set the mode; a locked image tower stays in evaluation mode, which keeps its running statistics."""
         super().train(mode)
         if self.locked:
             self.clip.visual.eval()
@@ -98,7 +115,7 @@ class TwoTowers(nn.Module):
 
         Args:
             images: float [B, 3, H, W].
-            tokens: int64 [U, L], whole.
+            tokens: int64 [U, L], nothing hidden.
             masked: int64 [U, L], with ``MASKED`` where a word is hidden; only for masked language modelling.
             hidden: bool [U, L], where the loss is taken.
         """
@@ -157,7 +174,7 @@ def _check(model: dict[str, Any], name: str) -> None:
     text = model.get("text_cfg", {})
     if "hf_model_name" in text or "hf_tokenizer_name" in text or "multimodal_cfg" in model:
         raise ValueError(
-            f"pretrain.model {name!r} has a text tower of Hugging Face's or a caption decoder; "
+            f"pretrain.model {name!r} has a Hugging Face text tower or a caption decoder; "
             "accepted are open_clip's own two-tower models with its own tokeniser, such as ViT-B-16"
         )
 
@@ -174,7 +191,7 @@ def _tokenizer(text: dict[str, Any]) -> Any:
 
 
 def special_tokens(tokenizer: Any) -> tuple[int, ...]:
-    """Ids that stand for no word: padding, start and end of a text."""
+    """Ids that are not words: padding, start and end of a text."""
     return (0, int(tokenizer.sot_token_id), int(tokenizer.eot_token_id))
 
 
@@ -205,11 +222,11 @@ def _load(clip: Any, init: str) -> None:
 
 
 def export(towers: TwoTowers, directory: Path, *, half: bool = False) -> Path:
-    """Write the towers as a model folder that open_clip loads by ``local-dir:<directory>``.
+    """Write the towers as a model folder that open_clip loads as ``local-dir:<directory>``.
 
     Args:
-        towers: The trained towers; the head for masked language modelling stays behind.
-        directory: Folder to write, created when missing.
+        towers: The trained towers; the head for masked language modelling is not exported.
+        directory: Folder to write, created if missing.
         half: Store float16, half the size.
 
     Returns:

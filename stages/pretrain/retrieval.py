@@ -1,8 +1,8 @@
 """Text-to-image retrieval on a split of a manifest.
 
-Pseudo-captions come without identities, so relevance is a matter of what is told: an image answers a caption when
-the set of attributes told of it (attribute and value, those with ``used``) equals the set told of a crop that bears
-the caption. A crop without attributes answers its own captions alone. A text that several crops bear is asked once.
+Pseudo-captions come without identities, so relevance follows from what captions state: an image answers a caption if
+the attributes stated for it (attribute and value, those with ``used``) equal those stated for a crop that has the
+caption. A crop without attributes answers its own captions only. A text that several crops share is queried once.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,26 +15,26 @@ import pyarrow as pa
 import torch
 
 from stages.pictures import decode, squash
-from stages.pretrain.data import Inputs
-from stages.pretrain.model import TwoTowers
+from stages.pretrain.two_towers import Inputs, TwoTowers
 
 RANKS = (1, 5, 10)
+# Queries scored at once: the whole matrix of a large split does not fit into memory.
 QUERY_SLICE = 1024
 
 
 def retrieval_metrics(similarity: npt.NDArray[Any], relevant: npt.NDArray[np.bool_]) -> dict[str, float]:
     """Recall at 1, 5 and 10, and mean average precision, over the whole gallery.
 
-    R@k is the share of queries with a relevant image among the first k. AP is not interpolated: the mean, over the
-    relevant images, of the precision at each one's rank (as IRRA's evaluator has it). Ties are taken at their worst: of
-    images that score the same, those that are not relevant come first, so a model that scores all alike gains nothing.
+    R@k is the share of queries with a relevant image among the first k. AP is not interpolated: it is the mean, over
+    the relevant images, of the precision at the rank of each (as in IRRA's evaluator). Ties count against the model:
+    of images with equal scores, those that are not relevant come first, so constant scores earn nothing.
 
     Args:
-        similarity: float [Q, G], score of each image of the gallery for each query.
+        similarity: float [Q, G], score of each gallery image for each query.
         relevant: bool [Q, G], which images answer which query.
 
     Returns:
-        ``r1``, ``r5``, ``r10`` and ``map``, shares from 0 to 1 over the queries that have an answer; NaN if none has.
+        ``r1``, ``r5``, ``r10`` and ``map``, from 0 to 1, over the queries that have an answer; NaN if none has one.
 
     Raises:
         ValueError: The shapes differ or a score is not a number.
@@ -42,7 +42,7 @@ def retrieval_metrics(similarity: npt.NDArray[Any], relevant: npt.NDArray[np.boo
     if similarity.shape != relevant.shape or similarity.ndim != 2:
         raise ValueError(f"similarity {similarity.shape} and relevant {relevant.shape} must both be [queries, gallery]")
     if np.isnan(similarity).any():
-        raise ValueError("similarity holds NaN; the features that it was made from are broken")
+        raise ValueError("similarity holds NaN; the features that it was computed from are broken")
     return _mean(_per_query(similarity, relevant))
 
 
@@ -66,54 +66,50 @@ def _mean(rows: npt.NDArray[np.float64]) -> dict[str, float]:
 
 @dataclass
 class _Gallery:
-    """Features of a split's images, and which told set each has; texts with the told sets that they answer to."""
+    """Features of a split's images and the stated set of each; texts with the stated sets that answer them."""
 
     features: list[torch.Tensor] = field(default_factory=list)
-    told: list[int] = field(default_factory=list)
+    stated: list[int] = field(default_factory=list)
     texts: dict[str, set[int]] = field(default_factory=dict)
     sets: dict[Any, int] = field(default_factory=dict)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        number = self.sets.setdefault(told_set(row["attributes"]) or row["crop_id"], len(self.sets))
-        self.told.append(number)
+        number = self.sets.setdefault(stated_set(row["attributes"]) or row["crop_id"], len(self.sets))
+        self.stated.append(number)
         for text in row["captions"] or ():
             self.texts.setdefault(text, set()).add(number)
 
 
-def told_set(attributes: Iterable[Mapping[str, Any]] | None) -> frozenset[tuple[str, str]]:
-    """(attribute, value) pairs that the captions of a crop tell."""
+def stated_set(attributes: Iterable[Mapping[str, Any]] | None) -> frozenset[tuple[str, str]]:
+    """(attribute, value) pairs that the captions of a crop state."""
     return frozenset((item["attribute"], item["value"]) for item in attributes or () if item["used"])
 
 
 def evaluate(
-    towers: TwoTowers, inputs: Inputs, stream: Iterable[pa.RecordBatch], *, device: str, dtype: torch.dtype, size: int
+    towers: TwoTowers, inputs: Inputs, stream: Iterable[pa.RecordBatch], *, device: str, size: int
 ) -> dict[str, float]:
-    """Text-to-image retrieval of a model on a split.
+    """Text-to-image retrieval of a model on a split. Inference mode and autocast are the caller's.
 
     Args:
-        towers: The model; left in the mode that it was in.
+        towers: The model, in evaluation mode.
         inputs: Its input size, normalisation and tokeniser.
-        stream: Record batches with crop_id, jpeg, captions and attributes. Unreadable crops are passed over.
+        stream: Record batches with crop_id, jpeg, captions and attributes. Unreadable crops are skipped.
         device: Where the model is.
-        dtype: Number format of the forward pass.
-        size: Images or texts in one pass.
+        size: Images or texts in one forward pass.
 
     Returns:
-        ``r1``, ``r5``, ``r10``, ``map`` as of ``retrieval_metrics``, and the counts ``queries`` and ``gallery``.
+        ``r1``, ``r5``, ``r10``, ``map`` as in ``retrieval_metrics``, and the counts ``queries`` and ``gallery``.
     """
-    was_training, gallery = towers.training, _Gallery()
-    towers.eval()
-    with torch.inference_mode(), torch.autocast(device, dtype, enabled=dtype != torch.float32):
-        for batch in stream:
-            _add(gallery, towers, inputs, batch, device, size)
-        texts = list(gallery.texts)
-        tokens = (inputs.tokenize(texts[start : start + size]).to(device) for start in range(0, len(texts), size))
-        parts = [towers.clip.encode_text(part, normalize=True).float().cpu() for part in tokens]
-    towers.train(was_training)
-    counts = {"queries": float(len(texts)), "gallery": float(len(gallery.told))}
+    gallery = _Gallery()
+    for batch in stream:
+        _add(gallery, towers, inputs, batch, device, size)
+    texts = list(gallery.texts)
+    counts = {"queries": float(len(texts)), "gallery": float(len(gallery.stated))}
     if not texts:
         return _mean(np.empty((0, len(RANKS) + 1))) | counts
-    return _score(gallery, torch.cat(parts)) | counts
+    tokens = (inputs.tokenize(texts[start : start + size]).to(device) for start in range(0, len(texts), size))
+    features = torch.cat([towers.clip.encode_text(part, normalize=True).float().cpu() for part in tokens])
+    return _score(gallery, features) | counts
 
 
 def _add(gallery: _Gallery, towers: TwoTowers, inputs: Inputs, batch: pa.RecordBatch, device: str, size: int) -> None:
@@ -131,11 +127,12 @@ def _add(gallery: _Gallery, towers: TwoTowers, inputs: Inputs, batch: pa.RecordB
 
 
 def _score(gallery: _Gallery, text: torch.Tensor) -> dict[str, float]:
-    images, told = torch.cat(gallery.features), np.array(gallery.told)
+    images, stated = torch.cat(gallery.features), np.array(gallery.stated)
     answers, parts = list(gallery.texts.values()), []
-    # In slices of queries: the whole matrix of a large split would not fit in memory.
     for start in range(0, len(answers), QUERY_SLICE):
-        similarity = (text[start : start + QUERY_SLICE] @ images.T).numpy()
-        relevant = np.stack([np.isin(told, list(answer)) for answer in answers[start : start + QUERY_SLICE]])
+        # In full precision, whatever the towers ran in: bf16 would make ties of near-equal scores.
+        with torch.autocast("cpu", enabled=False):
+            similarity = (text[start : start + QUERY_SLICE] @ images.T).numpy()
+        relevant = np.stack([np.isin(stated, list(answer)) for answer in answers[start : start + QUERY_SLICE]])
         parts.append(_per_query(similarity, relevant))
     return _mean(np.concatenate(parts))

@@ -1,48 +1,14 @@
-"""The losses: symmetric contrastive learning over all workers, and masked language modelling."""
+"""Losses of image and text: symmetric contrastive learning over all workers, and masked language modelling."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 
+from stages.pretrain.collective import distributed, gather, place
+
 MASKED = -1
-"""Token id that stands for a hidden word; the model replaces it by a learnt vector."""
-
-
-def distributed() -> bool:
-    """True when this process trains together with others."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all workers, in the order of their ranks; the gradient returns to the worker that owns the row."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:  # noqa: ARG004 - PyTorch's signature
-        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> torch.Tensor:  # noqa: ARG004 - PyTorch's signature
-        total: torch.Tensor = gradients[0].contiguous()
-        dist.all_reduce(total)
-        rows = total.shape[0] // dist.get_world_size()
-        return total[dist.get_rank() * rows : (dist.get_rank() + 1) * rows]
-
-
-def gather(rows: torch.Tensor) -> torch.Tensor:
-    """Rows of all workers, differentiable; the rows themselves where there is one worker.
-
-    Args:
-        rows: [B, ...], as many on every worker.
-
-    Returns:
-        [W * B, ...], worker 0 first.
-    """
-    gathered: torch.Tensor = _Gather.apply(rows) if distributed() else rows
-    return gathered
+"""Token id of a hidden word; the model replaces it with a learnt vector."""
 
 
 def contrastive_loss(
@@ -74,7 +40,7 @@ def contrastive_loss(
     images, texts, all_keys, first = image, text, keys, 0
     if gathered and distributed():
         images, texts, all_keys = gather(image), gather(text), gather(keys)
-        first = dist.get_rank() * len(image)
+        first = place()[0] * len(image)
     own = torch.arange(first, first + len(image), device=image.device)
     if equal_texts == "negatives":
         return (F.cross_entropy(scale * image @ texts.T, own) + F.cross_entropy(scale * text @ images.T, own)) / 2

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.pretrain.evaluate import evaluate, retrieval_metrics, told_set
-from stages.pretrain.model import TwoTowers
+from stages.pretrain.retrieval import evaluate, retrieval_metrics, stated_set
+from stages.pretrain.two_towers import TwoTowers
 from tests.stages.pretrain.pretrain_toys import attribute, config, row, table
 
 YES, NO = True, False
@@ -18,7 +18,7 @@ YES, NO = True, False
         pytest.param([0.9, 0.5, 0.1], [NO, NO, YES], 0, 1, 1 / 3, id="last"),
         pytest.param([0.9, 0.5, 0.1, 0.0], [YES, NO, YES, NO], 1, 1, (1 + 2 / 3) / 2, id="two answers"),
         pytest.param([0.5, 0.5, 0.1], [YES, NO, NO], 0, 1, 1 / 2, id="a tie goes to the wrong image"),
-        pytest.param([0.3] * 6, [YES] + [NO] * 5, 0, 0, 1 / 6, id="all alike gains nothing"),
+        pytest.param([0.3] * 6, [YES] + [NO] * 5, 0, 0, 1 / 6, id="constant scores earn nothing"),
         pytest.param([0.5, 0.5, 0.5], [YES, YES, NO], 0, 1, (1 / 2 + 2 / 3) / 2, id="two answers in a tie"),
         pytest.param([0.2, 0.2], [YES, YES], 1, 1, 1.0, id="a tie of answers"),
     ],
@@ -40,38 +40,40 @@ def test_metrics_without_an_answer_are_not_numbers() -> None:
 
 
 @pytest.mark.parametrize("similarity", [np.zeros((2, 3)), np.zeros(2), np.array([[np.nan, 0.0]])])
-def test_metrics_refuse_what_is_no_similarity(similarity: np.ndarray) -> None:
+def test_metrics_refuse_wrong_similarities(similarity: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"must both be|NaN"):
         retrieval_metrics(similarity, np.zeros((1, 2), bool))
 
 
-def test_told_set_holds_what_captions_tell() -> None:
-    told = told_set([attribute("hat", "hat"), attribute("bag", "none", used=False)])
-    assert told == {("hat", "hat")}
-    assert told_set(None) == frozenset()
+def test_stated_set_holds_what_captions_tell() -> None:
+    stated = stated_set([attribute("hat", "hat"), attribute("bag", "none", used=False)])
+    assert stated == {("hat", "hat")}
+    assert stated_set(None) == frozenset()
 
 
-def test_evaluation_asks_a_text_once_and_passes_over_broken_crops(tmp_path: Path) -> None:
-    towers = TwoTowers(config(tmp_path))
+def test_evaluation_queries_a_text_once_and_skips_broken_crops(tmp_path: Path) -> None:
+    towers = TwoTowers(config(tmp_path)).eval()
     rows = [row(0), row(0) | {"crop_id": "b"}, row(1), row(2) | {"jpeg": b"no image"}]
     batches = table(rows).to_batches()
-    found = evaluate(towers, towers.inputs(), batches, device="cpu", dtype=torch.float32, size=2)
+    with torch.inference_mode():
+        found = evaluate(towers, towers.inputs(), batches, device="cpu", size=2)
     assert found["gallery"] == 3
     assert found["queries"] == 4
-    assert towers.training
     assert 0 < found["map"] <= 1
 
 
 def test_crops_without_attributes_answer_their_own_captions(tmp_path: Path) -> None:
-    towers = TwoTowers(config(tmp_path))
+    towers = TwoTowers(config(tmp_path)).eval()
     rows = [row(n) | {"attributes": None, "captions": [f"number {n}"]} for n in range(3)]
-    found = evaluate(towers, towers.inputs(), table(rows).to_batches(), device="cpu", dtype=torch.float32, size=8)
+    with torch.inference_mode():
+        found = evaluate(towers, towers.inputs(), table(rows).to_batches(), device="cpu", size=8)
     assert found["queries"] == 3
     assert found["r5"] == 1
 
 
 def test_evaluation_of_an_empty_split(tmp_path: Path) -> None:
-    towers = TwoTowers(config(tmp_path))
-    found = evaluate(towers, towers.inputs(), [], device="cpu", dtype=torch.float32, size=8)
+    towers = TwoTowers(config(tmp_path)).eval()
+    with torch.inference_mode():
+        found = evaluate(towers, towers.inputs(), [], device="cpu", size=8)
     assert found["queries"] == 0
     assert np.isnan(found["map"])
