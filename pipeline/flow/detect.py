@@ -2,8 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,16 +22,13 @@ from pipeline.run.units import PICTURES, RESULT, Row, Step, pictures, result
 from pipeline.run.weights import weights_digest
 from schemas.declaration import Table
 from stages.arrays import Floats, Image
-from stages.detect.backends.choice import pick_backend
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig
+from stages.detect.families.choice import DEFAULT, check_detector, choose, load_detector
 from stages.detect.sampling import facts_to_read
-from stages.resources import locate
-from stages.weights import check_weights
 
 log = logging.getLogger("reidforge")
 
-_Seen = tuple[list[Floats], list[Floats] | None, list[Floats | None]]  # per frame: boxes, keypoints, things
 
 DETECTIONS = Table(
     name="detections",
@@ -63,8 +59,8 @@ _DETECTED = pa.schema(
     [
         *_DECODED,
         pa.field("boxes", pa.list_(pa.list_(pa.float32()))),
-        # Things near the persons; null per frame where the model knows none.
-        pa.field("things", pa.list_(pa.list_(pa.float32()))),
+        # Objects near the persons; null per frame where the model knows none.
+        pa.field("objects", pa.list_(pa.list_(pa.float32()))),
         # 51 numbers per box; null where the recipe asks for no pose.
         pa.field("keypoints", pa.list_(pa.list_(pa.float32()))),
     ]
@@ -127,7 +123,8 @@ def _settle(config: DetectConfig, actors: int, gpus: float) -> DetectConfig:
         # An actor without a GPU sees none; told so, it need not load PyTorch to find out.
         config = config.model_copy(update={"device": "cpu"})
     device = "cpu" if config.device == "cpu" else "cuda"
-    backend = pick_backend(config, device)
+    _, family, own = choose(config)
+    backend = family.backend(own, device)
     log.info("detect: %s on %s, %d actor%s", backend, device, actors, "s" if actors > 1 else "")
     return config
 
@@ -151,52 +148,22 @@ def _make_decode(corpus: Corpus, config: DetectConfig) -> Step:
 
 
 def _make_detect(config: DetectConfig) -> Step:
-    look = _make_look(config)
+    detector = load_detector(config)
+    has_keypoints = config.pose.source != "none"
 
     def detect(row: Row) -> Row:
-        boxes, keypoints, things = look(_images(row))
+        found = detector(_images(row))
         return {
-            "boxes": [found.ravel() for found in boxes],
-            "keypoints": None if keypoints is None else [points.ravel() for points in keypoints],
-            "things": [None if seen is None else seen.ravel() for seen in things],
+            "boxes": [frame.persons.ravel() for frame in found],
+            "keypoints": [_flat(frame.keypoints) for frame in found] if has_keypoints else None,
+            "objects": [_flat(frame.objects) for frame in found],
         }
 
     return detect
 
 
-def _make_look(config: DetectConfig) -> Callable[[list[Image]], _Seen]:
-    """What finds persons and the things near them, and keypoints where the recipe asks for them."""
-    if config.pose.source == "detector":
-        from stages.detect.pose import PoseDetector
-
-        pose = PoseDetector(config)
-
-        def look_at_both(images: list[Image]) -> _Seen:
-            found = pose(images)
-            return [boxes for boxes, _ in found], [points for _, points in found], [None] * len(images)
-
-        return look_at_both
-
-    from stages.detect.detector import PersonDetector
-
-    detector = PersonDetector(config)
-
-    def look_once(images: list[Image]) -> _Seen:
-        found = detector.look(images)
-        return [persons for persons, _ in found], None, [things for _, things in found]
-
-    if config.pose.source == "none":
-        return look_once
-
-    from stages.detect.pose import SecondPass
-
-    again = SecondPass(config)
-
-    def look_twice(images: list[Image]) -> _Seen:
-        persons, _, things = look_once(images)
-        return persons, again(images, persons), things
-
-    return look_twice
+def _flat(found: Floats | None) -> Floats | None:
+    return None if found is None else found.ravel()
 
 
 def _make_cut(config: DetectConfig) -> Step:
@@ -205,7 +172,7 @@ def _make_cut(config: DetectConfig) -> Step:
     def cut(row: Row) -> Row:
         frames = list(zip(row["index"], row["pts_s"], _images(row), strict=True))
         boxes = [np.asarray(found, np.float32).reshape(-1, 5) for found in row["boxes"]]
-        things = [None if seen is None else np.asarray(seen, np.float32).reshape(-1, 6) for seen in row["things"]]
+        objects = [None if seen is None else np.asarray(seen, np.float32).reshape(-1, 6) for seen in row["objects"]]
         flat = row["keypoints"]
         points = None if flat is None else [np.asarray(found, np.float32).reshape(-1, 17, 3) for found in flat]
         detections, crops = detect_chunk(
@@ -215,7 +182,7 @@ def _make_cut(config: DetectConfig) -> Step:
             unit_id=row["unit_id"],
             config=config,
             keypoints=points,
-            things=things,
+            objects=objects,
         )
         reason = "no person was found" if not detections.num_rows else "no person passed the rules"
         return result({DETECTIONS.name: detections, CROPS.name: crops}, reason)
@@ -238,31 +205,18 @@ def _check(recipe: Recipe) -> None:
     if config.source == "imported":
         return
     try:
-        # Whether the cluster has GPUs is not known yet; what is wrong on a CPU with a CPU's backend is.
-        pick_backend(config, "cuda" if config.device == "cuda" else "cpu")
-        _check_weights("detect.model", config.model, config.model_sha256, "models/yolo26n.pt")
-        if config.pose.source == "second_pass":
-            _check_weights("detect.pose.model", config.pose.model, config.pose.model_sha256, "models/yolo11n-pose.pt")
+        check_detector(config)
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def _check_weights(key: str, name: str, sha256: str | None, example: str) -> None:
-    path = Path(locate(name))
-    if path.is_file():
-        check_weights(path, key, name, sha256)
-    elif not path.exists() and "/" in name and "://" not in name:
-        raise UserError(
-            f"{key} {name}: no such file. Give the path of YOLO weights, such as {example}, "
-            "or a bare name like yolo26m.pt, which ultralytics fetches where its hub answers"
-        )
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
     detect = recipe.detect
     if detect.source == "imported":
         return detect_imported.identity(detect)
-    decided = detect.identity() | {"model": weights_digest(detect.model)}
+    name, family, config = choose(detect)
+    model = weights_digest(family.weights(config))
+    decided = detect.identity() | {"model": model if name == DEFAULT else f"{name}:{model}"}
     if detect.pose.source == "second_pass":
         decided["pose"] |= {"model": weights_digest(detect.pose.model)}
     return decided

@@ -27,20 +27,20 @@ def detect_chunk(
     unit_id: str,
     config: DetectConfig,
     keypoints: Sequence[Keypoints] | None = None,
-    things: Sequence[Boxes | None] | None = None,
+    objects: Sequence[Boxes | None] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
-    """Judge the detections of a chunk, and cut out those that pass.
+    """Apply the rules to the detections of a chunk, and cut out those that pass.
 
     Args:
-        frames: Frame index, pts in seconds, and picture (uint8 [H, W, 3], BGR) of each sampled frame.
-        boxes: Detections of each of them: float32 [n, 5] as ``PersonDetector`` gives them.
+        frames: Frame index, pts in seconds, and image (uint8 [H, W, 3], BGR) of each sampled frame.
+        boxes: Detections of each of them: float32 [n, 5] as in ``Found.persons``.
         video_id: Video.
         unit_id: Chunk.
         config: Rules and crops.
-        keypoints: Of each frame's detections, float32 [n, 17, 3] as ``SecondPass`` gives them; None where none were
-            looked for.
-        things: Other things in each of the frames, float32 [m, 6] as ``PersonDetector.look`` gives them; None, for
-            one frame or for all, where they were not looked for.
+        keypoints: Of each frame's detections, float32 [n, 17, 3] as in ``Found.keypoints``; None without a pose
+            model.
+        objects: Objects in each of the frames, float32 [m, 6] as in ``Found.objects``; None, for one frame or for all,
+            where the detector knows none.
 
     Returns:
         ``detections``, one row for each, kept or not; and ``crops``, one row for each that was kept. Both by frame,
@@ -49,8 +49,8 @@ def detect_chunk(
     detections: list[Row] = []
     crops: list[Row] = []
     nothing: Sequence[None] = [None] * len(frames)
-    looked = zip(frames, boxes, keypoints or nothing, things or nothing, strict=True)
-    for (index, pts_s, image), found, points, seen in sorted(looked, key=lambda frame: frame[0][0]):
+    by_frame = zip(frames, boxes, keypoints or nothing, objects or nothing, strict=True)
+    for (index, pts_s, image), found, points, seen in sorted(by_frame, key=lambda frame: frame[0][0]):
         shared = _shared(index, pts_s, image) | {"video_id": video_id, "unit_id": unit_id}
         passed_over = ["between_crops"] if index % (config.crop.every_frames or 1) else []
         judged = _judge(image, found, points, config, f"{video_id}/{index}", passed_over)
@@ -62,8 +62,8 @@ def detect_chunk(
     return _table(detections, schemas.tables.DETECTIONS), _table(crops, schemas.tables.CROPS)
 
 
-def _near(person: Boxes, things: Boxes | None) -> list[Row] | None:
-    return None if things is None else objects_near(person, things)
+def _near(person: Boxes, objects: Boxes | None) -> list[Row] | None:
+    return None if objects is None else objects_near(person, objects)
 
 
 def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
@@ -83,17 +83,17 @@ def _judge(
     frame_id: str,
     passed_over: list[str],
 ) -> Iterator[tuple[Row, Row | None]]:
-    """Each detection of a frame with the rules that it fails; and of one that fails none, what its crop's row has.
+    """Each detection of a frame with the rules that it fails; for one that passes, also the columns of its crop.
 
     Args:
         image: The frame.
         boxes: Its detections.
-        keypoints: Theirs; None where none were looked for.
+        keypoints: Theirs; None without a pose model.
         config: Rules and crops.
-        frame_id: What the ids of its detections begin with.
-        passed_over: Why no crop is cut from this frame; empty where some are.
+        frame_id: Prefix of the ids of its detections.
+        passed_over: Why no crop is cut from this frame; empty if crops are cut.
     """
-    # Measured before heads are blurred: quality is the camera's work.
+    # Measured before heads are blurred: quality describes what the camera recorded.
     quality = measure_frame(image, boxes, config.crop.margin)
     heads = find_heads(boxes, keypoints) if config.faces == "blur" else []
     shown = blur_heads(image, heads) if heads else image
@@ -115,7 +115,7 @@ def _judge(
 
 
 def _in_crop(points: Keypoints, left: int, top: int) -> list[float] | None:
-    """Keypoints as 51 numbers, in pixels of the crop that begins at left, top; None where nobody was found."""
+    """Keypoints as 51 numbers, in pixels of the crop that begins at left, top; None where no person was found."""
     if np.isnan(points).any():
         return None
     return [float(value) for value in (points - np.array([left, top, 0], np.float32)).ravel()]

@@ -1,108 +1,74 @@
-"""Finding persons, and things near them, with a model of ultralytics."""
+"""What a detector is to the rest of detect: the interface that every family of models implements."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
-import numpy as np
-
-from stages.arrays import Image
+from stages.arrays import Image, Keypoints
 from stages.boxes import Boxes
-from stages.detect.backends.choice import load_backend
-from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
-from stages.detect.suppress import PERSON, ordered, suppress
-from stages.detect.weights import find_weights
-from stages.devices import pick_device, set_threads
-
-_GPU_BATCH = 16
-
-# Things of one kind kept in a frame.
-_MOST_THINGS = 30
 
 
-class PersonDetector:
-    """A loaded model that finds persons in frames.
+class Found(NamedTuple):
+    """What a detector found in one frame, in pixels of the frame."""
 
-    Each forward pass has the same shape for pictures of one size: short batches are filled up. A picture's boxes are
-    so the same to the last bit, whatever other pictures it is looked at with.
+    persons: Boxes
+    """float32 [n, 5]: x1, y1, x2, y2, inside the frame, and the confidence; by falling confidence."""
+    objects: Boxes | None = None
+    """float32 [m, 6]: as for persons, then the position in ``stages.detect.objects.LABELS``; None = the model knows
+    none of these labels."""
+    keypoints: Keypoints | None = None
+    """float32 [n, 17, 3], one row per person; None = the model gives no keypoints."""
 
-    Args:
-        config: Model, sizes, device, backend.
 
-    Raises:
-        ValueError: The weights are missing or not the ones meant, the model knows no class "person", or the backend
-            cannot run it.
+class Detector(Protocol):
+    """A loaded model.
+
+    What it finds in an image must not depend on the images beside it: chunks of any length give the same rows then.
     """
-
-    def __init__(self, config: DetectConfig) -> None:
-        path = find_weights(config)
-        device = pick_device(config.device)
-        self._config = config
-        self._batch = config.batch_size or (1 if device == "cpu" else _GPU_BATCH)
-        self._backend = load_backend(path, config, device)
-        # Ultralytics sets PyTorch's threads while it loads, so ours are set after it.
-        set_threads(config.threads)
 
     @property
     def backend(self) -> str:
-        """Name of the backend in use."""
-        return self._backend.name
+        """Name of the library that runs the model."""
 
-    def __call__(self, images: Sequence[Image]) -> list[Boxes]:
-        """Find persons.
-
-        Args:
-            images: uint8 [H, W, 3] each, BGR; sizes may differ.
-
-        Returns:
-            For each image float32 [n, 5]: x1, y1, x2, y2 in its pixels, inside the image, and the confidence; by
-            falling confidence.
-        """
-        return [persons for persons, _ in self.look(images)]
-
-    def look(self, images: Sequence[Image]) -> list[tuple[Boxes, Boxes | None]]:
-        """Find persons, and the things of ``stages.detect.objects.LABELS``.
+    def __call__(self, images: Sequence[Image]) -> list[Found]:
+        """Find persons, and objects near them where the model knows any.
 
         Args:
-            images: As for a call.
+            images: uint8 [H, W, 3] each, BGR; sizes may differ; not writeable.
 
         Returns:
-            For each image the persons as a call gives them, and the things: float32 [m, 6] with the position among
-            the labels as the last number. None in place of the things where the model knows none of them.
+            One ``Found`` per image, in their order.
         """
-        boxes: dict[int, tuple[Boxes, Boxes | None]] = {}
-        for batch in self._batches(images):
-            pictures = [images[position] for position in batch]
-            filling = [pictures[0]] * (self._batch - len(batch))
-            boxes |= dict(zip(batch, self._find(pictures + filling), strict=False))
-        return [boxes[position] for position in range(len(images))]
 
-    def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
-        """Positions of images of the same shape, at most a batch of them."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for position, image in enumerate(images):
-            groups.setdefault(image.shape, []).append(position)
-        for group in groups.values():
-            for first in range(0, len(group), self._batch):
-                yield group[first : first + self._batch]
 
-    def _find(self, images: list[Image]) -> list[tuple[Boxes, Boxes | None]]:
-        height, width = images[0].shape[:2]
-        letterbox = Letterbox.fit((height, width), self._config.image_size, square=self._backend.square)
-        return [self._sort_out(candidates, letterbox) for candidates in self._backend(images, letterbox)]
+class Family(Protocol):
+    """Models of one kind; a module implements it (``stages.detect.families``).
 
-    def _sort_out(self, candidates: Boxes, letterbox: Letterbox) -> tuple[Boxes, Boxes | None]:
-        kinds = candidates[:, 5]
-        persons = self._kept(candidates[kinds == PERSON], self._config.max_persons, letterbox)[:, :5]
-        if not self._backend.things:
-            return np.ascontiguousarray(persons), None
-        found = [
-            self._kept(candidates[kinds == kind], _MOST_THINGS, letterbox) for kind in np.unique(kinds[kinds > PERSON])
-        ]
-        things = ordered(np.concatenate([candidates[:0], *found]))
-        things[:, 5] -= 1
-        return np.ascontiguousarray(persons), things
+    ``detect.model`` of the configuration that the functions get has the family's name already taken off. None of them
+    but ``load`` may import a library that takes long to import.
+    """
 
-    def _kept(self, candidates: Boxes, most: int, letterbox: Letterbox) -> Boxes:
-        """Candidates of one kind without doubles, in pixels of the picture, by falling score."""
-        kept = ordered(candidates)[:most] if self._backend.final else suppress(candidates, most)
-        return ordered(np.column_stack((letterbox.undo(kept[:, :4]), kept[:, 4:])).astype(np.float32))
+    BACKENDS: tuple[str, ...]
+    """Values of ``detect.backend`` that it accepts, beside ``auto``."""
+    KEYPOINTS: bool
+    """Whether its models can give keypoints (``detect.pose.source: detector``)."""
+
+    def backend(self, config: DetectConfig, device: str) -> str:
+        """Name of the backend that ``load`` would use on a device, "cpu" or "cuda"."""
+
+    def weights(self, config: DetectConfig) -> str:
+        """File, folder or name whose content decides what the model finds; part of the stage's fingerprint."""
+
+    def check(self, config: DetectConfig) -> None:
+        """Check what can be checked before a run, without loading the model.
+
+        Raises:
+            ValueError: The model cannot be used; the message says why and what to do.
+        """
+
+    def load(self, config: DetectConfig) -> Detector:
+        """Load the model.
+
+        Raises:
+            ValueError: As ``check``; or the weights are not those of a person detector.
+        """

@@ -5,7 +5,7 @@ import numpy as np
 from stages.boxes import Boxes, by_falling_score, iou
 
 PERSON = 0
-"""Kind of a candidate that is a person; 1 + the position among ``stages.detect.objects.LABELS`` is that of a thing."""
+"""Kind of a candidate that is a person; an object's is 1 + its position among ``stages.detect.objects.LABELS``."""
 
 _IOU = 0.7  # ultralytics' own threshold
 

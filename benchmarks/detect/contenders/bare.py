@@ -24,7 +24,7 @@ def forward(backend: str, threads: int) -> Callable[[], object]:
     if backend == "onnx":
         import onnxruntime
 
-        from stages.detect.backends.exported import exported
+        from stages.detect.families.ultralytics.backends.exported import exported
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

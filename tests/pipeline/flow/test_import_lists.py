@@ -25,7 +25,7 @@ from pipeline.run.units import _unpack
 from stages.crawl.sources.known_sources import name_video
 from stages.detect.config import DetectConfig
 from stages.detect.detection_rows import detect_chunk
-from stages.detect.detector import PersonDetector
+from stages.detect.families.ultralytics.yolo_detector import YoloDetector
 from stages.errors import UnitError
 from stages.video.frames import read_frames
 from stages.video.limits import VideoLimits
@@ -45,7 +45,7 @@ def detected() -> tuple[Any, Any, dict[int, Any]]:
     config = DetectConfig.model_validate(DETECT_CONFIG | {"source": "detector", "confidence_floor": 0.2})
     with CLIP.open("rb") as file:
         frames = list(read_frames(file, probe(file, VideoLimits()), 0, 120, FRAMES))
-    boxes = PersonDetector(config)([image for *_, image in frames])
+    boxes = [found.persons for found in YoloDetector(config)([image for *_, image in frames])]
     return *detect_chunk(frames, boxes, video_id="v", unit_id="u", config=config), dict(zip(FRAMES, boxes, strict=True))
 
 

@@ -12,12 +12,13 @@ import ultralytics
 from ultralytics.data.augment import LetterBox
 
 from stages.boxes import Boxes, iou
-from stages.detect.backends import onnx as onnx_backend
-from stages.detect.backends.choice import pick_backend
-from stages.detect.backends.exported import ExportError, exported
-from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
-from stages.detect.detector import PersonDetector
+from stages.detect.detector import Found
+from stages.detect.families.ultralytics.backends import onnx as onnx_backend
+from stages.detect.families.ultralytics.backends.choice import pick_backend
+from stages.detect.families.ultralytics.backends.exported import ExportError, exported
+from stages.detect.families.ultralytics.backends.letterbox import Letterbox
+from stages.detect.families.ultralytics.yolo_detector import YoloDetector
 from stages.detect.suppress import suppress
 from stages.video.frames import read_frames
 from stages.video.limits import VideoLimits
@@ -25,6 +26,7 @@ from stages.video.probe import probe
 from tests.runs import ROOT
 from tests.stages.crawl.serving import CLIP
 
+BUILD = "stages.detect.families.ultralytics.backends.exported._build"
 WEIGHTS = ROOT / "models" / "yolo26n.pt"
 BUS = cv2.imread(str(Path(ultralytics.__file__).parent / "assets" / "bus.jpg"))
 FLOOR = 0.1
@@ -45,8 +47,12 @@ def expected(pictures: list[np.ndarray]) -> list[Boxes]:
     return [boxes[np.lexsort((boxes[:, 0], -boxes[:, 4]))] for boxes in found]
 
 
-def detector(backend: str, **changes: object) -> PersonDetector:
-    return PersonDetector(DetectConfig.model_validate({"device": "cpu", "backend": backend} | changes))
+def detector(backend: str, **changes: object) -> YoloDetector:
+    return YoloDetector(DetectConfig.model_validate({"device": "cpu", "backend": backend} | changes))
+
+
+def persons(found: list[Found]) -> list[Boxes]:
+    return [image.persons for image in found]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,7 @@ def test_every_backend_finds_what_ultralytics_finds(
     pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
     find = detector(backend)
     assert find.backend == backend
-    for boxes, others in zip(find(pictures), expected, strict=True):
+    for boxes, others in zip(persons(find(pictures)), expected, strict=True):
         assert boxes.shape == others.shape
         np.testing.assert_allclose(boxes[:, :4], others[:, :4], atol=pixels)
         np.testing.assert_allclose(boxes[:, 4], others[:, 4], atol=score)
@@ -67,8 +73,8 @@ def test_every_backend_finds_what_ultralytics_finds(
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_a_batch_gives_what_single_pictures_give(backend: str, pictures: list[np.ndarray]) -> None:
     pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
-    [alone] = detector(backend)([BUS])
-    [_, second] = detector(backend, batch_size=4)([cv2.flip(BUS, 1), BUS])
+    [alone] = persons(detector(backend)([BUS]))
+    [_, second] = persons(detector(backend, batch_size=4)([cv2.flip(BUS, 1), BUS]))
     np.testing.assert_allclose(alone, second, atol=0.01)
 
 
@@ -83,7 +89,7 @@ def street() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def in_full(street: list[np.ndarray]) -> list[Boxes]:
-    return detector("torch", precision="fp32", confidence_floor=FLOOR)(street)
+    return persons(detector("torch", precision="fp32", confidence_floor=FLOOR)(street))
 
 
 @pytest.mark.parametrize(("precision", "score", "pixels"), [("bf16", 0.05, 0.5), ("fp16", 0.01, 0.1)])
@@ -91,17 +97,17 @@ def test_half_precision_finds_the_same_persons(
     precision: str, score: float, pixels: float, street: list[np.ndarray], in_full: list[Boxes]
 ) -> None:
     """The promise of docs/speed.md, "Half precision"; it holds whatever units the processor has."""
-    halves = detector("torch", precision=precision, confidence_floor=FLOOR)(street)
+    halves = persons(detector("torch", precision=precision, confidence_floor=FLOOR)(street))
     moves, likenesses, changes = [], [], []
     for image, full, half in zip(street, in_full, halves, strict=True):
-        for persons, others in ((full, half), (half, full)):
-            for person in persons[persons[:, 4] > FLOOR + score]:
+        for ours, others in ((full, half), (half, full)):
+            for person in ours[ours[:, 4] > FLOOR + score]:
                 likeness = iou(person, others)
                 assert likeness.max() > 0.65
                 near = others[likeness.argmax()]
                 likenesses.append(likeness.max())
                 changes.append(abs(near[4] - person[4]))
-                if persons is full:
+                if ours is full:
                     moves.append((near[:4] - person[:4]) * 640 / max(image.shape))
     assert len(moves) >= 30
     assert np.quantile(likenesses, 0.1) > 0.95
@@ -187,14 +193,14 @@ def test_the_exported_model_is_built_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert list((tmp_path / "detectors").iterdir()) == [first]
     changed = tmp_path / "yolo26n.pt"
     changed.write_bytes(WEIGHTS.read_bytes() + b"\0")
-    monkeypatch.setattr("stages.detect.backends.exported._build", lambda path, name, target: target.touch())
+    monkeypatch.setattr(BUILD, lambda path, name, target: target.touch())
     assert exported(changed, "yolo26n.pt") != first
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("REIDFORGE_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr("stages.detect.backends.exported._build", lambda path, name, target: target.touch())
+    monkeypatch.setattr(BUILD, lambda path, name, target: target.touch())
     assert exported(WEIGHTS, "yolo26n.pt").exists()
 
 
@@ -217,8 +223,8 @@ def test_auto_falls_back_to_torch_and_says_so(
 def test_an_exported_model_runs_without_pytorch() -> None:
     code = (
         "import sys, numpy as np; from stages.detect.config import DetectConfig; "
-        "from stages.detect.detector import PersonDetector; "
-        "print(PersonDetector(DetectConfig(device='cpu'))([np.zeros((48, 64, 3), np.uint8)])[0].shape, "
+        "from stages.detect.families.ultralytics.yolo_detector import YoloDetector; "
+        "print(YoloDetector(DetectConfig(device='cpu'))([np.zeros((48, 64, 3), np.uint8)])[0].persons.shape, "
         "[name for name in ('torch', 'ultralytics') if name in sys.modules])"
     )
     exported(WEIGHTS, "yolo26n.pt")

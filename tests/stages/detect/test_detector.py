@@ -9,9 +9,9 @@ import ultralytics
 from stages.detect.chunks import cut_chunks, sampled
 from stages.detect.config import DetectConfig
 from stages.detect.detection_rows import detect_chunk
-from stages.detect.detector import PersonDetector
-from stages.detect.pose import SecondPass
+from stages.detect.families.ultralytics.yolo_detector import YoloDetector
 from stages.detect.sampling import read_sampled
+from stages.detect.second_pass import SecondPass
 from stages.video.frames import read_frames
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
@@ -34,8 +34,8 @@ def frames() -> Frames:
 
 
 @pytest.fixture(scope="module")
-def detector() -> PersonDetector:
-    return PersonDetector(DetectConfig(device="cpu"))
+def detector() -> YoloDetector:
+    return YoloDetector(DetectConfig(device="cpu"))
 
 
 def bus() -> np.ndarray:
@@ -44,9 +44,9 @@ def bus() -> np.ndarray:
     return cv2.imread(str(BUS))
 
 
-def test_four_people_at_the_bus(detector: PersonDetector) -> None:
+def test_four_people_at_the_bus(detector: YoloDetector) -> None:
     image = bus()
-    [found] = detector([image])
+    found = detector([image])[0].persons
     assert found.shape == (4, 5)
     assert found.dtype == np.float32
     assert list(found[:, 4]) == sorted(found[:, 4], reverse=True)
@@ -57,17 +57,17 @@ def test_four_people_at_the_bus(detector: PersonDetector) -> None:
     assert (found[:, 3] > found[:, 1]).all()
 
 
-def test_looking_for_things_changes_no_person(detector: PersonDetector) -> None:
-    [(persons, things)] = detector.look([bus()])
-    assert (persons == detector([bus()])[0]).all()
-    assert persons.shape == (4, 5)
-    assert things is not None
-    assert things.shape[1] == 6
+def test_objects_are_found_beside_persons(detector: YoloDetector) -> None:
+    [found] = detector([bus()])
+    assert found.persons.shape == (4, 5)
+    assert found.keypoints is None
+    assert found.objects is not None
+    assert found.objects.shape[1] == 6
 
 
 @pytest.mark.slow
-def test_the_street_of_the_demo(frames: Frames, detector: PersonDetector) -> None:
-    found = detector([image for *_, image in frames])
+def test_the_street_of_the_demo(frames: Frames, detector: YoloDetector) -> None:
+    found = [frame.persons for frame in detector([image for *_, image in frames])]
     assert len(found) == 40
     assert 230 <= sum(map(len, found)) <= 246
     assert min(map(len, found)) >= 2
@@ -75,29 +75,29 @@ def test_the_street_of_the_demo(frames: Frames, detector: PersonDetector) -> Non
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_boxes_do_not_depend_on_the_company(batch_size: int, frames: Frames) -> None:
-    detector = PersonDetector(DetectConfig(device="cpu", batch_size=batch_size))
+    detector = YoloDetector(DetectConfig(device="cpu", batch_size=batch_size))
     images = [image for *_, image in frames[:5]]
     mixed = [images[3], bus(), images[1], images[0][:400], images[4], images[2]]
-    one_by_one = [detector([image])[0] for image in images]
-    together = detector(images)
-    among_others = detector(mixed)
+    one_by_one = [detector([image])[0].persons for image in images]
+    together = [found.persons for found in detector(images)]
+    among_others = [found.persons for found in detector(mixed)]
     for position, expected in enumerate(one_by_one):
         np.testing.assert_array_equal(together[position], expected)
     for position, original in ((0, 3), (2, 1), (4, 4), (5, 2)):
         np.testing.assert_array_equal(among_others[position], one_by_one[original])
 
 
-def test_a_batch_is_close_to_single_images(frames: Frames, detector: PersonDetector) -> None:
+def test_a_batch_is_close_to_single_images(frames: Frames, detector: YoloDetector) -> None:
     images = [image for *_, image in frames[:4]]
-    batched = PersonDetector(DetectConfig(device="cpu", batch_size=4))(images)
+    batched = YoloDetector(DetectConfig(device="cpu", batch_size=4))(images)
     for one, other in zip(detector(images), batched, strict=True):
-        np.testing.assert_allclose(one, other, atol=0.01)
+        np.testing.assert_allclose(one.persons, other.persons, atol=0.01)
 
 
 @pytest.mark.parametrize("shape", [(48, 64, 3), (575, 767, 3), (64, 4000, 3)])
-def test_odd_and_empty_pictures_hold_nobody(shape: tuple[int, int, int], detector: PersonDetector) -> None:
+def test_odd_and_empty_pictures_hold_nobody(shape: tuple[int, int, int], detector: YoloDetector) -> None:
     [found] = detector([np.full(shape, 114, np.uint8)])
-    assert found.shape == (0, 5)
+    assert found.persons.shape == (0, 5)
     assert detector([]) == []
 
 
@@ -111,7 +111,7 @@ def test_odd_and_empty_pictures_hold_nobody(shape: tuple[int, int, int], detecto
         {"every_frames": 5, "adaptive": 16, "adaptive_reset": 6},
     ],
 )
-def test_the_length_of_chunks_changes_no_row(sampling: dict[str, object], detector: PersonDetector) -> None:
+def test_the_length_of_chunks_changes_no_row(sampling: dict[str, object], detector: YoloDetector) -> None:
     config = DetectConfig.model_validate(
         {"device": "cpu", "sampling": sampling, "rules": {"min_width": 22}, "pose": {"source": "second_pass"}}
     )
@@ -124,7 +124,7 @@ def test_the_length_of_chunks_changes_no_row(sampling: dict[str, object], detect
             for chunk in cut_chunks("v", 120, facts.fps, seconds):
                 read = list(read_sampled(file, facts, chunk.start, chunk.stop, config.sampling, config.limits))
                 images = [image for *_, image in read]
-                boxes = detector(images)
+                boxes = [found.persons for found in detector(images)]
                 points = second(images, boxes)
                 tables = detect_chunk(read, boxes, video_id="v", unit_id="u", config=config, keypoints=points)
                 found += [row for table in tables for row in table.to_pylist()]
@@ -140,15 +140,17 @@ def test_a_checkpoint_with_another_digest_is_refused(tmp_path: Path) -> None:
     changed.write_bytes(SHIPPED.read_bytes() + b"\0")
     for config in (DetectConfig(model=str(changed)), DetectConfig(model=str(changed), model_sha256=DIGEST)):
         with pytest.raises(ValueError, match=f"its SHA-256 is [0-9a-f]{{64}}, expected {DIGEST}"):
-            PersonDetector(config)
+            YoloDetector(config)
 
 
 def test_a_checkpoint_that_nobody_vouched_for_is_refused(tmp_path: Path) -> None:
     unknown = tmp_path / "mine.pt"
     shutil.copy(SHIPPED, unknown)
     with pytest.raises(ValueError, match=f"set detect.model_sha256: {DIGEST}"):
-        PersonDetector(DetectConfig(model=str(unknown)))
-    assert len(PersonDetector(DetectConfig(model=str(unknown), model_sha256=DIGEST, device="cpu"))([bus()])[0]) == 4
+        YoloDetector(DetectConfig(model=str(unknown)))
+    assert (
+        len(YoloDetector(DetectConfig(model=str(unknown), model_sha256=DIGEST, device="cpu"))([bus()])[0].persons) == 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,9 +160,9 @@ def test_missing_weights_tell_where_to_get_them(model: str, said: str, monkeypat
     monkeypatch.setenv("YOLO_OFFLINE", "1")
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("went online"))
     with pytest.raises(ValueError, match=f"detect.model {model}: .*{said}.*releases has them"):
-        PersonDetector(DetectConfig(model=model))
+        YoloDetector(DetectConfig(model=model))
 
 
 def test_loading_and_looking_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    PersonDetector(DetectConfig(device="cpu"))([bus()])
+    YoloDetector(DetectConfig(device="cpu"))([bus()])
     assert capfd.readouterr() == ("", "")

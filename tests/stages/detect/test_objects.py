@@ -9,7 +9,7 @@ from stages.detect.objects import LABELS, object_classes, objects_near
 PERSON = np.array([100, 50, 160, 230, 0.95], np.float32)
 
 
-def things(*rows: tuple[float, float, float, float, float, str]) -> np.ndarray:
+def near(*rows: tuple[float, float, float, float, float, str]) -> np.ndarray:
     return np.array([(*row[:5], LABELS.index(row[5])) for row in rows], np.float32).reshape(-1, 6)
 
 
@@ -18,8 +18,8 @@ def test_the_labels_are_found_by_name_among_a_models_classes() -> None:
     assert object_classes({0: "person"}) == {}
 
 
-def test_things_at_a_person_are_kept_with_their_overlap_and_others_are_not() -> None:
-    seen = things(
+def test_objects_at_a_person_are_kept_with_their_overlap_and_others_are_not() -> None:
+    seen = near(
         (110, 80, 150, 130, 0.6, "backpack"),
         (160, 150, 190, 230, 0.9, "suitcase"),
         (300, 150, 340, 230, 0.9, "dog"),
@@ -28,19 +28,19 @@ def test_things_at_a_person_are_kept_with_their_overlap_and_others_are_not() -> 
     found = objects_near(PERSON, seen)
     assert [row["label"] for row in found] == ["suitcase", "umbrella", "backpack"]
     assert [row["overlap"] for row in found] == pytest.approx([0, 60 * 10 / (80 * 40), 1])
-    assert objects_near(PERSON, things()) == []
+    assert objects_near(PERSON, near()) == []
 
 
 def test_a_box_without_area_costs_nothing() -> None:
-    [row] = objects_near(PERSON, things((120, 100, 120, 100, 0.5, "cell phone"), (130, 99, 140, 120, 0.9, "handbag")))
+    [row] = objects_near(PERSON, near((120, 100, 120, 100, 0.5, "cell phone"), (130, 99, 140, 120, 0.9, "handbag")))
     assert row["label"] == "handbag"
 
 
-def test_crops_carry_the_things_near_them() -> None:
+def test_crops_carry_the_objects_near_them() -> None:
     frames = [(0, 0.0, np.full((300, 400, 3), 90, np.uint8)), (20, 2.0, np.full((300, 400, 3), 90, np.uint8))]
-    seen = [things((110, 80, 150, 130, 0.6, "backpack")), None]
+    seen = [near((110, 80, 150, 130, 0.6, "backpack")), None]
     _, crops = detect_chunk(
-        frames, [PERSON[None], PERSON[None]], video_id="v", unit_id="u", config=DetectConfig(), things=seen
+        frames, [PERSON[None], PERSON[None]], video_id="v", unit_id="u", config=DetectConfig(), objects=seen
     )
     assert crops.schema == schemas.tables.CROPS
     first, second = crops["objects"].to_pylist()

@@ -8,8 +8,9 @@ import ultralytics
 
 from stages.detect.config import DetectConfig
 from stages.detect.detection_rows import detect_chunk
-from stages.detect.detector import PersonDetector
-from stages.detect.pose import PoseDetector, SecondPass
+from stages.detect.families.ultralytics.pose_detector import PoseDetector
+from stages.detect.families.ultralytics.yolo_detector import YoloDetector
+from stages.detect.second_pass import SecondPass
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 BUS = cv2.imread(str(Path(ultralytics.__file__).parent / "assets" / "bus.jpg"))
@@ -24,7 +25,7 @@ def config(**pose: object) -> DetectConfig:
 
 @pytest.fixture(scope="module")
 def boxes() -> np.ndarray:
-    return PersonDetector(config())([BUS])[0]
+    return YoloDetector(config())([BUS])[0].persons
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +79,16 @@ def test_a_box_without_anybody_has_no_points(second: SecondPass) -> None:
 
 def test_a_pose_model_as_the_detector_gives_boxes_and_points() -> None:
     detector = PoseDetector(config(source="detector").model_copy(update={"model": "models/yolo11n-pose.pt"}))
-    (boxes, points), (nobody, none) = detector([BUS, np.full((100, 80, 3), 114, np.uint8)])
+    (boxes, _, points), (nobody, objects, none) = detector([BUS, np.full((100, 80, 3), 114, np.uint8)])
+    assert points is not None
+    assert none is not None
+    assert objects is None
     assert len(boxes) >= 3
     assert points.shape == (len(boxes), 17, 3)
     assert list(boxes[:, 4]) == sorted(boxes[:, 4], reverse=True)
     assert standing(points[0])
     assert (nobody.shape, none.shape) == ((0, 5), (0, 17, 3))
-    alone = detector([BUS])[0]
-    np.testing.assert_array_equal(alone[1], points)
+    np.testing.assert_array_equal(detector([BUS])[0].keypoints, points)
 
 
 def test_crops_carry_keypoints_in_their_own_pixels(boxes: np.ndarray, second: SecondPass) -> None:
@@ -106,7 +109,7 @@ def test_crops_carry_keypoints_in_their_own_pixels(boxes: np.ndarray, second: Se
 
 
 def test_somebody_whose_legs_are_out_of_sight_is_dropped_with_the_reason(second: SecondPass) -> None:
-    whole = PersonDetector(config())([BUS])[0]
+    whole = YoloDetector(config())([BUS])[0].persons
     person = next(box for box in whole if box[0] > 5 and box[2] < 800)
     cut = BUS[: int(person[1] + 0.55 * (person[3] - person[1]))]
     half = np.array([[*person[:3], len(cut), 0.9]], np.float32)
@@ -123,7 +126,7 @@ def test_weights_that_give_no_keypoints_are_refused(tmp_path: Path) -> None:
         ("detect.model models/yolo26n.pt", config(source="detector")),
     ):
         kind = PoseDetector if broken.pose.source == "detector" else SecondPass
-        with pytest.raises(ValueError, match=f"{key}: it is a detect model; keypoints want one such as"):
+        with pytest.raises(ValueError, match=f"{key}: it is a detect model; keypoints need one such as"):
             kind(broken)
     changed = tmp_path / "yolo11n-pose.pt"
     shutil.copy(MODELS / "yolo11n-pose.pt", changed)

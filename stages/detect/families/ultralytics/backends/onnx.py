@@ -7,9 +7,9 @@ import numpy as np
 
 from stages.arrays import Image
 from stages.boxes import Boxes
-from stages.detect.backends.exported import exported, told_by
-from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
+from stages.detect.families.ultralytics.backends.exported import exported, output_facts
+from stages.detect.families.ultralytics.backends.letterbox import Letterbox
 from stages.detect.suppress import above_floor
 
 
@@ -30,9 +30,9 @@ class OnnxBackend:
         file = exported(path, config.model)
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self._floor = config.confidence_floor
-        self.final, self.things = told_by(self._session.get_outputs()[0].name)
+        self.final, self.knows_objects = output_facts(self._session.get_outputs()[0].name)
 
     def __call__(self, images: Sequence[Image], letterbox: Letterbox) -> list[Boxes]:
-        """Candidates of each picture."""
+        """Candidates of each image."""
         (found,) = self._session.run(None, {"canvases": letterbox.place(images)})
         return above_floor(np.asarray(found, np.float32), self._floor)

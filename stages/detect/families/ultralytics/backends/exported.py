@@ -18,8 +18,8 @@ _OPSET = 18
 # Packages whose version may change the exported graph.
 _MAKERS = ("torch", "ultralytics", "onnx")
 
-# The name of the graph's output says what it gives: boxes whose doubles are still to be suppressed, or final ones; of
-# persons alone, or of things too.
+# The name of the graph's output says what it holds: candidates whose doubles are still to be suppressed, or final
+# boxes; of persons alone, or of objects too.
 _OUTPUTS = {
     (False, False): "candidate_persons",
     (False, True): "candidates",
@@ -33,9 +33,9 @@ class ExportError(ValueError):
 
 
 def exported(path: Path, name: str) -> Path:
-    """The ONNX file of some weights, from the cache where it is there.
+    """The ONNX file of some weights, from the cache if it is there.
 
-    Several processes may ask at once: each builds its own and renames it into place, and all are the same.
+    Several processes may ask at once: each builds its own file and renames it into place; all are the same.
 
     Args:
         path: Weights (.pt) that may be loaded.
@@ -47,7 +47,7 @@ def exported(path: Path, name: str) -> Path:
 
     Raises:
         ExportError: The weights cannot be exported.
-        ValueError: They are no detector of persons.
+        ValueError: They are not those of a person detector.
     """
     target = _folder() / f"{path.stem}-{_digest(path)}.onnx"
     if not target.exists():
@@ -58,13 +58,13 @@ def exported(path: Path, name: str) -> Path:
     return target
 
 
-def told_by(output: str) -> tuple[bool, bool]:
-    """Whether doubles are suppressed already, and whether there are things besides persons, by an output's name."""
+def output_facts(output: str) -> tuple[bool, bool]:
+    """Whether doubles are suppressed already, and whether the model knows objects, by the name of its output."""
     return {name: facts for facts, name in _OUTPUTS.items()}[output]
 
 
 def _folder() -> Path:
-    """``$REIDFORGE_CACHE``, or the user's cache folder; where that cannot be written, a scratch folder."""
+    """``$REIDFORGE_CACHE``, or the user's cache folder; a temporary folder where that is not writeable."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("REIDFORGE_CACHE") or Path(caches) / "reidforge") / "detectors"
     with contextlib.suppress(OSError):
@@ -82,12 +82,12 @@ def _digest(path: Path) -> str:
 def _build(path: Path, name: str, target: Path) -> None:
     import torch
 
-    from stages.detect.backends.persons import load_persons
+    from stages.detect.families.ultralytics.backends.persons import load_persons
 
     persons = load_persons(path, name, "cpu", torch.float32)
     for module in persons.modules():
         if hasattr(module, "export") and hasattr(module, "dynamic"):
-            # The head: anchors made for any size of canvas, and nothing given out but what it decoded.
+            # The head: anchors for any size of canvas, and no outputs but the decoded ones.
             vars(module).update(export=True, dynamic=True, format="onnx")
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -98,7 +98,7 @@ def _build(path: Path, name: str, target: Path) -> None:
                 str(target),
                 opset_version=_OPSET,
                 input_names=["canvases"],
-                output_names=[_OUTPUTS[bool(persons.final), bool(persons.things)]],
+                output_names=[_OUTPUTS[persons.final, persons.knows_objects]],
                 dynamic_axes={"canvases": {0: "pictures", 1: "height", 2: "width"}},
                 dynamo=False,
             )

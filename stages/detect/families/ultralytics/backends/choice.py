@@ -8,9 +8,9 @@ from typing import Protocol
 
 from stages.arrays import Image
 from stages.boxes import Boxes
-from stages.detect.backends.exported import ExportError
-from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import BackendName, DetectConfig
+from stages.detect.families.ultralytics.backends.exported import ExportError
+from stages.detect.families.ultralytics.backends.letterbox import Letterbox
 
 log = logging.getLogger("reidforge")
 
@@ -19,35 +19,35 @@ _NEEDS = {"torch": (), "onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "op
 
 
 class Backend(Protocol):
-    """A detector that is loaded.
+    """A loaded detector.
 
     Attributes:
         name: As in the recipe.
         final: Whether doubles are suppressed already.
-        things: Whether the model knows things besides persons.
+        knows_objects: Whether the model knows objects besides persons.
         square: Whether the model takes square canvases only.
     """
 
     name: str
     final: bool
-    things: bool
+    knows_objects: bool
     square: bool
 
     def __call__(self, images: Sequence[Image], letterbox: Letterbox) -> list[Boxes]:
-        """Candidates of each picture.
+        """Candidates of each image.
 
         Args:
             images: uint8 [H, W, 3] each, BGR, all of the letterbox's source size.
             letterbox: Where they lie on their canvases.
 
         Returns:
-            For each picture float32 [n, 6]: x1, y1, x2, y2 on the canvas, the score, above the floor, and the kind as
+            For each image float32 [n, 6]: x1, y1, x2, y2 on the canvas, the score, above the floor, and the kind as
             ``stages.detect.suppress`` numbers them.
         """
 
 
 def pick_backend(config: DetectConfig, device: str) -> BackendName:
-    """The backend that a recipe means on a device.
+    """The backend that a recipe selects on a device.
 
     ``auto`` is ONNX Runtime for fp32 on a CPU, where it takes two thirds of PyTorch's time, and PyTorch for the rest.
 
@@ -65,7 +65,7 @@ def pick_backend(config: DetectConfig, device: str) -> BackendName:
 
 
 def load_backend(path: Path, config: DetectConfig, device: str) -> Backend:
-    """Load the detector with the backend that the recipe means.
+    """Load the detector with the backend that the recipe selects.
 
     Args:
         path: Weights, their digest checked.
@@ -73,11 +73,11 @@ def load_backend(path: Path, config: DetectConfig, device: str) -> Backend:
         device: "cpu" or "cuda".
 
     Raises:
-        ValueError: As ``pick_backend``; or the weights are no detector of persons.
+        ValueError: As ``pick_backend``; or the weights are not those of a person detector.
     """
-    from stages.detect.backends.onnx import OnnxBackend
-    from stages.detect.backends.openvino import OpenvinoBackend
-    from stages.detect.backends.pytorch import TorchBackend
+    from stages.detect.families.ultralytics.backends.onnx import OnnxBackend
+    from stages.detect.families.ultralytics.backends.openvino import OpenvinoBackend
+    from stages.detect.families.ultralytics.backends.pytorch import TorchBackend
 
     backend = pick_backend(config, device)
     if backend == "openvino":

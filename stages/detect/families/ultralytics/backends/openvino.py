@@ -8,9 +8,9 @@ import numpy as np
 
 from stages.arrays import Image
 from stages.boxes import Boxes
-from stages.detect.backends.exported import exported, told_by
-from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
+from stages.detect.families.ultralytics.backends.exported import exported, output_facts
+from stages.detect.families.ultralytics.backends.letterbox import Letterbox
 from stages.detect.suppress import above_floor
 
 # Videos of one crawl come in some dozens of shapes; a compiled shape takes some 50 MB.
@@ -37,10 +37,10 @@ class OpenvinoBackend:
         }
         self._compiled: dict[tuple[int, ...], Any] = {}
         self._floor = config.confidence_floor
-        self.final, self.things = told_by(self._model.output(0).get_any_name())
+        self.final, self.knows_objects = output_facts(self._model.output(0).get_any_name())
 
     def __call__(self, images: Sequence[Image], letterbox: Letterbox) -> list[Boxes]:
-        """Candidates of each picture."""
+        """Candidates of each image."""
         canvases = letterbox.place(images)
         found = self._for(canvases.shape).infer({0: canvases}, share_inputs=True, share_outputs=True)[0]
         return above_floor(np.asarray(found, np.float32), self._floor)

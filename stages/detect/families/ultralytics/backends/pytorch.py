@@ -7,27 +7,26 @@ import numpy as np
 
 from stages.arrays import Image
 from stages.boxes import Boxes
-from stages.detect.backends.letterbox import Letterbox
 from stages.detect.config import DetectConfig
+from stages.detect.families.ultralytics.backends.letterbox import Letterbox
 from stages.devices import pick_detector_dtype
 
 
 class TorchBackend:
-    """Runs a model in PyTorch. On a GPU pictures travel as bytes; letterbox and number format are made there."""
+    """Runs a model in PyTorch. On a GPU images are copied as bytes; letterbox and conversion happen there."""
 
     name = "torch"
 
     def __init__(self, path: Path, config: DetectConfig, device: str) -> None:
-        from stages.detect.backends.persons import load_persons
+        from stages.detect.families.ultralytics.backends.persons import load_persons
 
         self._device = device
         self._floor = config.confidence_floor
-        self._model = load_persons(path, config.model, device, pick_detector_dtype(config.precision, device))
-        self.final, self.things = bool(self._model.final), bool(self._model.things)
-        self.square = bool(self._model.square)
+        self._model = model = load_persons(path, config.model, device, pick_detector_dtype(config.precision, device))
+        self.final, self.knows_objects, self.square = model.final, model.knows_objects, model.square
 
     def __call__(self, images: Sequence[Image], letterbox: Letterbox) -> list[Boxes]:
-        """Candidates of each picture."""
+        """Candidates of each image."""
         import torch
 
         with torch.inference_mode():
@@ -42,5 +41,5 @@ class TorchBackend:
 
         if self._device == "cpu":
             return torch.from_numpy(letterbox.place(images))
-        pictures = torch.from_numpy(np.stack(images)).pin_memory()
-        return letterbox.place_tensor(pictures.to(self._device, non_blocking=True))
+        pixels = torch.from_numpy(np.stack(images)).pin_memory()
+        return letterbox.place_tensor(pixels.to(self._device, non_blocking=True))

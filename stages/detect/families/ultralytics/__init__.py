@@ -1,0 +1,1 @@
+"""YOLO models, loaded by ultralytics: detection, pose and segmentation weights."""
