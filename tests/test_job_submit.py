@@ -6,6 +6,7 @@ comes with the job.
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.run.code_version import COMMIT_VARIABLE, code_digest
 from tests.runs import ROOT, ask, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -53,7 +55,7 @@ class Head:
     def submit(self, *arguments: str, options: tuple[str, ...] = ()) -> tuple[int, str]:
         """Submit a command of reidforge, with this repository as its working directory."""
         place = ("--working-dir", ".", "--runtime-env", "runtime_env.yaml", *options)
-        return self.ray("submit", *place, "--", "python", "-m", "pipeline", *arguments)
+        return self.ray("submit", *place, "--", "env", f"{COMMIT_VARIABLE}=abc", "python", "-m", "pipeline", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +183,9 @@ def test_a_job_that_is_stopped_goes_on_where_it_was_to_the_end(head: Head, tmp_p
         code, said = head.submit(*run)
     assert code == 0, said
     assert "on a cluster at" in said
+    for environment in (corpus / "runs").glob("*/environment.json"):
+        used = json.loads(environment.read_text())["code"]
+        assert (used["commit"], used["digest"]) == ("abc", code_digest(ROOT))
     crawled = ask(corpus, "SELECT count(*), count(DISTINCT run_id) FROM ledger_history WHERE stage = 'crawl'")
     assert crawled == [(1, 1)]
     # Crops so far apart in time have no duplicates to mark.

@@ -177,6 +177,13 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     return recipe.caption.identity() | variant_digests(recipe.caption)
 
 
+def _files(recipe: Recipe) -> dict[str, str | None]:
+    from stages.caption.variant import variant_files
+
+    # The model's text tower encodes the bank's prompts.
+    return embed.files(recipe) | variant_files(recipe.caption)
+
+
 STAGE = Stage(
     name="caption",
     tables=(CAPTIONS,),
@@ -187,4 +194,5 @@ STAGE = Stage(
     execute=_execute,
     check=_check,
     scope=lambda recipe: recipe.caption.variant,
+    files=_files,
 )

@@ -114,6 +114,8 @@ STAGE = Stage(
     wanted=_wanted,
     execute=_execute,
     check=_check,
+    # crawl.cookies_file is a secret, and stays out of the record.
+    files=lambda recipe: {f"crawl.url_files.{n}": name for n, name in enumerate(recipe.crawl.url_files)},
     # A list that grows by the week is shortened by hand; what was crawled from its old lines stays.
     retires=False,
 )

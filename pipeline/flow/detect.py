@@ -23,7 +23,7 @@ from pipeline.run.weights import weights_digest
 from schemas.declaration import Table
 from stages.arrays import Floats, Image
 from stages.detect.chunks import cut_chunks
-from stages.detect.config import DetectConfig
+from stages.detect.config import DetectConfig, preset_path
 from stages.detect.families.choice import DEFAULT, check_detector, choose, load_detector
 from stages.detect.sampling import facts_to_read
 
@@ -222,6 +222,17 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     return decided
 
 
+def _files(recipe: Recipe) -> dict[str, str | None]:
+    detect = recipe.detect
+    files: dict[str, str | None] = {"detect.rules.preset": preset_path(detect.rules.preset)}
+    if detect.source == "detector":
+        _, family, config = choose(detect)
+        files["detect.model"] = family.weights(config)
+    if detect.source == "detector" and detect.pose.source == "second_pass":
+        files["detect.pose.model"] = detect.pose.model
+    return files
+
+
 STAGE = Stage(
     name="detect",
     tables=(DETECTIONS, CROPS),
@@ -232,4 +243,5 @@ STAGE = Stage(
     execute=_execute,
     check=_check,
     finish=drop_media,
+    files=_files,
 )

@@ -113,6 +113,11 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     return config.identity() | {"model": weights_digest(config.model), "pretrained": weights}
 
 
+def files(recipe: Recipe) -> dict[str, str | None]:
+    """Weights of the CLIP, by recipe key."""
+    return {"embed.model": recipe.embed.model, "embed.pretrained": recipe.embed.pretrained}
+
+
 STAGE = Stage(
     name="embed",
     tables=(EMBEDDINGS, EVIDENCE),
@@ -123,4 +128,5 @@ STAGE = Stage(
     execute=_execute,
     scope=lambda recipe: recipe.embed.slug,
     check=_check,
+    files=files,
 )

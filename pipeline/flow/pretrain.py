@@ -299,4 +299,5 @@ STAGE = Stage(
     wanted=_wanted,
     execute=_execute,
     scope=lambda recipe: recipe.caption.variant,
+    files=lambda recipe: {"pretrain.model": recipe.pretrain.model, "pretrain.init": recipe.pretrain.init},
 )

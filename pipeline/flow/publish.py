@@ -149,4 +149,5 @@ STAGE = Stage(
     wanted=_wanted,
     execute=_execute,
     scope=lambda recipe: recipe.caption.variant,
+    files=caption.STAGE.files,
 )

@@ -78,4 +78,5 @@ STAGE = Stage(
     execute=_execute,
     scope=lambda recipe: recipe.reid.slug,
     check=_check,
+    files=lambda recipe: {"reid.model": recipe.reid.model},
 )

@@ -118,4 +118,5 @@ STAGE = Stage(
     wanted=_wanted,
     execute=_execute,
     check=_check,
+    files=DETECT.files,
 )

@@ -1,4 +1,4 @@
-"""What a run leaves behind for whoever asks a year later: recipe, versions, statistics, log."""
+"""The record of a run in ``runs/<run_id>/``: recipe and the files that it names, versions, statistics, log."""
 
 import datetime as dt
 import importlib.metadata
@@ -14,14 +14,19 @@ from pathlib import Path
 from pipeline import __version__
 from pipeline.corpus.files import Corpus
 from pipeline.recipe import Recipe, dump_recipe
+from pipeline.run.code_version import code_version
 from pipeline.run.runner import StageSummary
 from pipeline.run.stage import Stage
 from pipeline.run.weights import weights_digest
+from stages.resources import locate
 
 _PACKAGES = (
     "av", "duckdb", "numpy", "open_clip_torch", "opencv-python", "pyarrow", "ray", "torch", "torchvision",
     "ultralytics", "yt-dlp",
 )  # fmt: skip
+
+# The list of addresses of LUPerson's 74,000 videos is 4 MB; a larger file is kept as its digest.
+_LARGEST_COPY = 32 << 20
 
 
 def new_run_id() -> str:
@@ -31,10 +36,11 @@ def new_run_id() -> str:
 
 @contextmanager
 def recorded(corpus: Corpus, recipe: Recipe, stages: Sequence[Stage], run_id: str) -> Iterator[list[StageSummary]]:
-    """Record a run below ``runs/<run_id>``; the caller appends stage summaries to the list it is given."""
+    """Record a run below ``runs/<run_id>``; the caller appends stage summaries to the yielded list."""
     folder = f"runs/{run_id}"
     corpus.put(f"{folder}/recipe.yaml", dump_recipe(recipe).encode())
-    corpus.put(f"{folder}/environment.json", _environment(recipe, stages).encode())
+    facts = _environment(recipe, stages) | {"files": _keep_files(corpus, folder, recipe, stages)}
+    corpus.put(f"{folder}/environment.json", json.dumps(facts, indent=1).encode())
     summaries: list[StageSummary] = []
     with tempfile.TemporaryDirectory() as scratch:
         log_file = Path(scratch) / "log.txt"
@@ -52,16 +58,44 @@ def recorded(corpus: Corpus, recipe: Recipe, stages: Sequence[Stage], run_id: st
             corpus.put(f"{folder}/log.txt", log_file.read_bytes())
 
 
-def _environment(recipe: Recipe, stages: Sequence[Stage]) -> str:
-    facts = {
+def _environment(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, object]:
+    return {
+        "code": code_version(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         # Nodes of a cluster have the locked packages, and not the distribution reidforge.
         "packages": {"reidforge": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "weights": {name: weights_digest(name) for name in (recipe.detect.model, recipe.embed.model)},
         "fingerprints": {stage.name: stage.fingerprint(recipe) for stage in stages},
     }
-    return json.dumps(facts, indent=1)
+
+
+def _keep_files(corpus: Corpus, folder: str, recipe: Recipe, stages: Sequence[Stage]) -> dict[str, dict[str, object]]:
+    """Copy the text files that a recipe names into the record; returns name, digest and copy of each, by recipe key."""
+    named = {key: name for stage in stages for key, name in stage.files(recipe).items() if name is not None}
+    kept: dict[str, dict[str, object]] = {}
+    for key, name in sorted(named.items()):
+        path = Path(locate(name))
+        content, copy = _text(path), f"files/{key}/{path.name}"
+        if content is not None:
+            corpus.put(f"{folder}/{copy}", content)
+        kept[key] = {
+            "name": name,
+            "digest": weights_digest(name) if path.exists() else None,
+            "copy": None if content is None else copy,
+        }
+    return kept
+
+
+def _text(path: Path) -> bytes | None:
+    """Content of a text file; None for weights, folders, and what does not exist."""
+    if not path.is_file() or path.stat().st_size > _LARGEST_COPY:
+        return None
+    content = path.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return None
+    return content
 
 
 def _statistics(summary: StageSummary) -> dict[str, object]:

@@ -68,6 +68,8 @@ class Stage(Writer):
         retires: Whether units that are not wanted any more lose their rows.
         check: Raises ``UserError`` when the stage could not start here.
         finish: Called once after the last pass.
+        files: Files, model folders and hub tags of weights that the recipe names for this stage, by recipe key. The
+            record of a run keeps their digests and the content of text files.
     """
 
     unit: str
@@ -79,6 +81,7 @@ class Stage(Writer):
     retires: bool = True
     check: Callable[[Recipe], None] = lambda _: None
     finish: Callable[[Corpus, Recipe], None] = lambda _corpus, _recipe: None
+    files: Callable[[Recipe], dict[str, str | None]] = lambda _: {}
 
     def fingerprint(self, recipe: Recipe) -> str:
         """Digest of the configuration, the weights that it names, and the code version."""

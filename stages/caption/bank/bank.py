@@ -190,11 +190,20 @@ def load_bank(source: str) -> Bank:
     Raises:
         BankError: The bank does not exist or is not valid; names the key, the value given and what is accepted.
     """
+    return parse_bank(bank_path(source).read_text(encoding="utf-8"), str(source))
+
+
+def bank_path(source: str) -> Path:
+    """File of a shipped or given bank.
+
+    Raises:
+        BankError: The file does not exist.
+    """
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
     path = SHIPPED / f"{source}.yaml" if source in shipped else Path(source)
     if not path.is_file():
         raise BankError(f"caption.bank: no bank {source!r}; accepted: {', '.join(shipped)}, or the path of a YAML file")
-    return parse_bank(path.read_text(encoding="utf-8"), str(source))
+    return path
 
 
 def parse_bank(text: str, source: str = "bank") -> Bank:

@@ -89,12 +89,29 @@ def load_grammar(source: str) -> Grammar:
     return _load(source, "caption.grammar", Path(), ())
 
 
-def _load(source: str, key: str, folder: Path, extending: tuple[Path, ...]) -> Grammar:
-    """Read one grammar; ``extending`` holds the files that led here, to detect a cycle."""
+def grammar_paths(source: str) -> list[Path]:
+    """Files of a valid grammar: its own, then that of the grammar that it extends, and so on.
+
+    Raises:
+        BankError: A file does not exist or is not valid.
+    """
+    paths = [_path(source, "caption.grammar", Path())]
+    while base := _validated(paths[-1].read_text(encoding="utf-8"), str(paths[-1])).extends:
+        paths.append(_path(base, "caption.grammar", paths[-1].parent))
+    return paths
+
+
+def _path(source: str, key: str, folder: Path) -> Path:
     shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
     path = SHIPPED / f"{source}.yaml" if source in shipped else folder / source
     if not path.is_file():
         raise BankError(f"{key}: no grammar {source!r}; accepted: {', '.join(shipped)}, or the path of a YAML file")
+    return path
+
+
+def _load(source: str, key: str, folder: Path, extending: tuple[Path, ...]) -> Grammar:
+    """Read one grammar; ``extending`` holds the files that led here, to detect a cycle."""
+    path = _path(source, key, folder)
     if path in extending:
         raise BankError(f"{key}: {source!r} extends itself; remove one of the 'extends'")
     grammar = _validated(path.read_text(encoding="utf-8"), source)
