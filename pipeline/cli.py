@@ -1,4 +1,4 @@
-"""The command ``reidforge``. Heavy imports stand inside the commands, so that ``--help`` answers at once."""
+"""The command ``reidforge``. Heavy imports are inside the commands, so that ``--help`` answers at once."""
 
 import sys
 from pathlib import Path
@@ -7,44 +7,54 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipeline import __version__
+from pipeline.completion import complete_corpus, complete_recipe, complete_stage
 from pipeline.errors import RunFailed, UserError
 
-# Typer carries its own copy of click; this is the public way to the base of all its complaints.
+# Typer has its own copy of click and does not export the base class of its usage errors. This is the public way to it.
 UsageError: Any = typer.BadParameter.__base__
 
 INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C, SIGTERM or the end of its input ended, as shells give it."""
+"""Exit code after Ctrl-C, SIGTERM or the end of the input: 128 + SIGINT, as shells report it."""
 
-app = typer.Typer(
-    name="reidforge",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(name="reidforge", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+recipe_app = typer.Typer(help="List and show recipes.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
 variant_app = typer.Typer(
-    help="Caption variants: list, create, compare, drop.", no_args_is_help=True, rich_markup_mode=None
+    help="List, create, compare and drop caption variants.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(variant_app, name="variant")
-import_app = typer.Typer(help="Read what others published.", no_args_is_help=True, rich_markup_mode=None)
+import_app = typer.Typer(help="Import lists that others published.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(import_app, name="import")
 
+Format = Literal["table", "csv", "json"]
 RecipeArg = Annotated[
     Path,
-    typer.Argument(metavar="RECIPE", help="Recipe file, or the name of a shipped recipe ('reidforge recipe list')."),
+    typer.Argument(
+        metavar="RECIPE",
+        help="Recipe file, or the name of a shipped recipe ('reidforge recipe list').",
+        autocompletion=complete_recipe,
+    ),
 ]
-CorpusArg = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or object-store URI of a corpus.")]
+CorpusArg = Annotated[
+    str,
+    typer.Argument(metavar="CORPUS", help="Folder or object-store URI of a corpus.", autocompletion=complete_corpus),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
 ]
-CorpusOption = Annotated[str | None, typer.Option("--corpus", help="Corpus to use instead of the recipe's.")]
-FromOption = Annotated[str | None, typer.Option("--from", metavar="STAGE", help="First stage to run.")]
-UntilOption = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Last stage to run.")]
-FormatOption = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f", help="How to print it.")]
+CorpusOption = Annotated[
+    str | None, typer.Option("--corpus", help="Corpus to use instead of the recipe's.", autocompletion=complete_corpus)
+]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="STAGE", help="First stage to run.", autocompletion=complete_stage)
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="STAGE", help="Last stage to run.", autocompletion=complete_stage)
+]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Output format.")]
 AddressOption = Annotated[
-    str | None, typer.Option(help="Ray cluster to run on; default: the submitted job's, else local.")
+    str | None,
+    typer.Option(help="Ray cluster to run on; default: that of the submitted job, else a local one."),
 ]
 
 
@@ -72,7 +82,7 @@ def run(
     until: UntilOption = None,
     address: AddressOption = None,
 ) -> None:
-    """Run a recipe: do what is not done yet, stage after stage."""
+    """Run a recipe; units that are finished are not repeated."""
     from pipeline.commands import run_recipe
 
     run_recipe(recipe, set_ or [], corpus, from_, until, address, retry=False)
@@ -87,7 +97,7 @@ def retry(
     until: UntilOption = None,
     address: AddressOption = None,
 ) -> None:
-    """Run a recipe, and take up its quarantined units again."""
+    """Run a recipe, and its quarantined units again."""
     from pipeline.commands import run_recipe
 
     run_recipe(recipe, set_ or [], corpus, from_, until, address, retry=True)
@@ -95,7 +105,10 @@ def retry(
 
 @app.command()
 def demo(set_: SetOption = None, corpus: CorpusOption = None) -> None:
-    """Build a small corpus from a street video that ships with reidforge, and pre-train on it."""
+    """Build a small corpus from the video that is included.
+
+    Serves 80 seconds of a street scene on this machine, runs the recipe 'demo' over it, and prints what was built.
+    """
     from pipeline.demo import run_demo
 
     run_demo(corpus, set_ or [])
@@ -109,7 +122,7 @@ def plan(
     from_: FromOption = None,
     until: UntilOption = None,
 ) -> None:
-    """Say what a run would do, and why; nothing is run."""
+    """Show what a run would do and why, without running it."""
     from pipeline.commands import show_plan
 
     show_plan(recipe, set_ or [], corpus, from_, until)
@@ -117,7 +130,7 @@ def plan(
 
 @app.command()
 def status(corpus: CorpusArg) -> None:
-    """Tell how far a corpus is: units per stage, rates, errors by reason."""
+    """Show the progress of a corpus: units, rates, errors."""
     from pipeline.commands import show_status
 
     show_status(corpus)
@@ -127,9 +140,9 @@ def status(corpus: CorpusArg) -> None:
 def report(
     corpus: CorpusArg,
     variant: Annotated[str | None, typer.Option(help="Caption variant; default: the newest.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet PNG here.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet to this PNG file.")] = None,
 ) -> None:
-    """Tell what a corpus holds: counts, example captions, retrieval scores."""
+    """Show what a corpus holds: counts, captions, scores."""
     from pipeline.commands import show_report
 
     show_report(corpus, variant, sheet)
@@ -139,11 +152,9 @@ def report(
 def sql(
     corpus: CorpusArg,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="One read-only statement over the corpus's views.")],
-    format_: Annotated[
-        Literal["table", "csv", "json"], typer.Option("--format", "-f", help="How to print it.")
-    ] = "table",
+    format_: FormatOption = "table",
 ) -> None:
-    """Ask a corpus in SQL (DuckDB). The views: SHOW TABLES."""
+    """Query a corpus in SQL (DuckDB); SHOW TABLES lists the views."""
     from pipeline.commands import run_sql
 
     run_sql(corpus, query, format_)
@@ -152,13 +163,45 @@ def sql(
 @app.command()
 def gc(
     corpus: CorpusArg,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
-    min_age: Annotated[float, typer.Option(help="Minutes that a file must be old: a running job's are spared.")] = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
+    min_age: Annotated[
+        float, typer.Option(min=0, help="Spare files younger than this many minutes: a running job may need them.")
+    ] = 60.0,
 ) -> None:
-    """Remove files that no ledger row names: leftovers of killed runs and of superseded recipes."""
+    """Remove files that no ledger row names.
+
+    Killed runs and superseded recipes leave such files behind.
+    """
     from pipeline.commands import collect_garbage
 
     collect_garbage(corpus, dry_run=dry_run, min_age_minutes=min_age)
+
+
+@app.command()
+def calibrate(
+    recipe: RecipeArg,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="YAML file to write, for caption.calibration.")],
+    count: Annotated[int, typer.Option(min=1, help="Crops to fit on.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the renders, or of the draw from a labelled set.")] = 101,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Also write the embeddings of as many other renders here, for caption.reference."),
+    ] = None,
+    labelled: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(metavar="SET FOLDER", help="Fit on a labelled set instead: pa100k, peta or market1501."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the labelled set.")] = "train",
+    set_: SetOption = None,
+) -> None:
+    """Fit how sure a model is of each attribute.
+
+    Reads rendered persons, whose attributes are known, with the model and the bank of the recipe, and fits a
+    temperature per attribute.
+    """
+    from pipeline.commands import calibrate_recipe
+
+    calibrate_recipe(recipe, set_ or [], out, count=count, seed=seed, reference=reference, source=labelled, split=split)
 
 
 @import_app.command("luperson")
@@ -166,23 +209,25 @@ def import_luperson(
     corpus: CorpusArg,
     detections: Annotated[Path, typer.Option(help="dets.pkl, or a folder or zip archive of one pickle per video.")],
     videos: Annotated[
-        Path | None, typer.Option(help="vnames.txt: the videos to take; default: all that have boxes.")
+        Path | None, typer.Option(help="vnames.txt, the videos to import; default: all that have boxes.")
     ] = None,
     release: Annotated[
-        Literal["luperson", "luperson-nl"], typer.Option(help="Whose lists they are; decides how frames are numbered.")
+        Literal["luperson", "luperson-nl"],
+        typer.Option(help="Release that the lists belong to; it decides how frames are numbered."),
     ] = "luperson",
     first_frame: Annotated[
         int | None,
-        typer.Option(min=0, max=1, help="Number of a video's first frame; default: as the release's script."),
+        typer.Option(min=0, max=1, help="Number of a video's first frame; default: as in the script of the release."),
     ] = None,
     url: Annotated[
-        str, typer.Option(help="Address of a video, {id} standing for its id.")
+        str, typer.Option(help="Address of a video; {id} stands for its id.")
     ] = "https://www.youtube.com/watch?v={id}",
-    max_memory_gb: Annotated[
-        float, typer.Option(min=0.01, help="Most memory that reading one pickle may take.")
-    ] = 16.0,
+    max_memory_gb: Annotated[float, typer.Option(min=0.01, help="Memory limit for reading one pickle.")] = 16.0,
 ) -> None:
-    """Read the lists of LUPerson or LUPerson-NL: names of videos, and boxes to cut crops by."""
+    """Import the video names and boxes of LUPerson or LUPerson-NL.
+
+    A run then cuts crops by these boxes instead of a detector's.
+    """
     from pipeline.commands import run_import_luperson
 
     run_import_luperson(corpus, videos, detections, release, first_frame, url, max_memory_gb)
@@ -198,7 +243,7 @@ def recipe_list() -> None:
 
 @recipe_app.command("show")
 def recipe_show(recipe: RecipeArg, set_: SetOption = None, corpus: CorpusOption = None) -> None:
-    """Print a recipe as it will be run: validated, overrides applied, defaults filled in."""
+    """Print a recipe with overrides and defaults filled in."""
     from pipeline.recipe import dump_recipe, load_recipe
 
     typer.echo(dump_recipe(load_recipe(recipe, set_ or [], corpus)), nl=False)
@@ -216,12 +261,23 @@ def variant_list(corpus: CorpusArg, format_: FormatOption = "table") -> None:
 def variant_create(
     corpus: CorpusArg,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new variant.")],
-    recipe: Annotated[Path, typer.Option("--from", metavar="RECIPE", help="Recipe whose caption block to start from.")],
+    recipe: Annotated[
+        Path,
+        typer.Option(
+            "--from",
+            metavar="RECIPE",
+            help="Recipe whose caption block to use, by path or name.",
+            autocompletion=complete_recipe,
+        ),
+    ],
     set_: SetOption = None,
-    publish: Annotated[bool, typer.Option("--publish", help="Write its manifest too.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Also write its manifest.")] = False,
     address: AddressOption = None,
 ) -> None:
-    """Caption the stored embeddings once more, by another recipe, under another name: no image, no GPU."""
+    """Caption the stored embeddings again under a new name.
+
+    Needs no images and no GPU.
+    """
     from pipeline.commands import create_variant
 
     create_variant(corpus, name, recipe, set_ or [], address, publish=publish)
@@ -230,15 +286,15 @@ def variant_create(
 @variant_app.command("diff")
 def variant_diff(
     corpus: CorpusArg,
-    one: Annotated[str, typer.Argument(metavar="A", help="A variant.")],
+    one: Annotated[str, typer.Argument(metavar="A", help="One variant.")],
     other: Annotated[str, typer.Argument(metavar="B", help="The variant to compare it with.")],
     format_: FormatOption = "table",
     show: Annotated[
         Literal["summary", "attributes", "moves", "words", "captions"] | None,
-        typer.Option(help="Only this part; all rows of it."),
+        typer.Option(help="Show only this part, with all its rows."),
     ] = None,
 ) -> None:
-    """Tell how two variants differ: captions changed, phrases moved, vocabulary, length."""
+    """Show how the captions of two variants differ."""
     from pipeline.commands import diff_variants
 
     diff_variants(corpus, one, other, format_, show)
@@ -248,17 +304,17 @@ def variant_diff(
 def variant_drop(
     corpus: CorpusArg,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Variant to drop.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    cascade: Annotated[bool, typer.Option("--cascade", help="Drop its manifest and trainings with it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Also drop its manifest and trainings.")] = False,
 ) -> None:
-    """Drop a variant: its units are retired, and gc removes its files."""
+    """Drop a variant; gc then removes its files."""
     from pipeline.commands import drop_variant
 
     drop_variant(corpus, name, yes=yes, cascade=cascade)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; every foreseen error is one line on stderr and exit code 2."""
+    """Run the command line. Errors of the user are one line on stderr and exit code 2."""
     sys.exit(execute(arguments))
 
 
@@ -273,9 +329,9 @@ def execute(arguments: list[str] | None = None) -> int:
         return _complain(str(error), 2)
     except RunFailed as error:
         return _complain(str(error), 1)
-    # Typer makes this of a KeyboardInterrupt, without a word.
+    # Typer turns a KeyboardInterrupt into this code and prints nothing.
     if code == INTERRUPTED:
-        return _complain("stopped; nothing that was finished is lost, the same command goes on from here", code)
+        return _complain("stopped; finished units are kept, and the same command resumes from here", code)
     return code
 
 

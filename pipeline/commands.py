@@ -16,7 +16,7 @@ from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.recipe_files import shipped_recipes
 from pipeline.run.plan import plan_stage
-from pipeline.run.progress import ON_BAR
+from pipeline.run.progress import ON_BAR, counted
 from pipeline.run.runner import RunContext, StageSummary, run_stages
 from pipeline.run.stage import Stage
 
@@ -36,10 +36,10 @@ def run_recipe(
     *,
     retry: bool,
 ) -> None:
-    """Run a recipe's stages and end with what was built.
+    """Run a recipe's stages.
 
     Raises:
-        UserError: Something given cannot be used.
+        UserError: The recipe, a stage or the cluster cannot be used.
         RunFailed: More units failed than the recipe allows.
     """
     from pipeline.run import cluster, record
@@ -49,7 +49,7 @@ def run_recipe(
     console = _console()
     corpus = Corpus(recipe.corpus)
     if _nothing_to_do(corpus, recipe, stages, retry=retry):
-        console.print(f"Nothing to do: {recipe.corpus} is as {path} wants it.")
+        console.print(f"Nothing to do: {recipe.corpus} is up to date with {path}.", soft_wrap=True)
         return
     run_id = record.new_run_id()
     run = RunContext(corpus=corpus, recipe=recipe, run_id=run_id, console=console, retry=retry)
@@ -66,11 +66,46 @@ def run_recipe(
 
 
 def list_recipes() -> None:
-    """Print the names of the shipped recipes, and what each is for."""
+    """Print the names and purposes of the shipped recipes."""
     table = Table("recipe", "what it builds", box=None, header_style="bold", pad_edge=False)
     for name, purpose in shipped_recipes().items():
         table.add_row(name, purpose)
     _console().print(table, highlight=False)
+
+
+def calibrate_recipe(
+    path: Path,
+    overrides: Sequence[str],
+    out: Path,
+    *,
+    count: int,
+    seed: int,
+    reference: Path | None,
+    source: tuple[str, Path] | None,
+    split: str,
+) -> None:
+    """Fit the temperatures of a recipe on renders or on a labelled set, and print them."""
+    from pipeline.calibrate import calibrate, labelled, rendered, write_reference
+
+    recipe = load_recipe(path, overrides)
+    crops = labelled(*source, split, seed, count) if source else rendered(seed, count)
+    fitted = calibrate(recipe, crops, out)
+    if reference is not None:
+        write_reference(recipe, seed + 1, count, reference)
+    table = Table("attribute", box=None, header_style="bold", pad_edge=False)
+    for head in ("temperature", "NLL before", "NLL after"):
+        table.add_column(head, justify="right")
+    for name, temperature in fitted.temperatures.items():
+        table.add_row(name, f"{temperature:.3f}", *(f"{value:.3f}" for value in fitted.nll[name]))
+    console = _console()
+    console.print(table)
+    console.print(
+        f"{counted(fitted.crops, 'crop')}; NLL = mean negative log likelihood of the known values. Use the file as "
+        f"caption.calibration: {out}" + (f", and caption.reference: {reference}" if reference else ""),
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def show_plan(
@@ -87,7 +122,7 @@ def show_plan(
         todo = plan.todo().num_rows
         why = [f"{count} {reason}" for reason, count in counts.items() if reason != "done"]
         why += [f"{plan.retired.num_rows} no longer wanted"] if plan.retired.num_rows else []
-        why += [f"and what {waiting[-1]} adds or changes"] if waiting else []
+        why += [f"plus what {waiting[-1]} adds or changes"] if waiting else []
         table.add_row(
             stage.name, stage.unit, str(plan.wanted.num_rows), str(counts.get("done", 0)), str(todo), ", ".join(why)
         )
@@ -106,13 +141,13 @@ def show_status(uri: str) -> None:
     console = _console()
     for part in status.render(status.gather(_existing(uri))):
         if not console.is_terminal:
-            # Into a file or a pipe a table goes as wide as it is.
+            # Tables are not wrapped in files and pipes.
             console.width = max(console.width, Console(width=1000).measure(part).maximum)
         console.print(part, highlight=False, markup=False)
 
 
 def show_report(uri: str, variant: str | None, sheet: Path | None) -> None:
-    """Print what a corpus holds; write a contact sheet when asked to."""
+    """Print what a corpus holds; write a contact sheet if asked to."""
     from pipeline.audit import report
 
     corpus = _existing(uri)
@@ -120,11 +155,11 @@ def show_report(uri: str, variant: str | None, sheet: Path | None) -> None:
     console.print(report.render(report.gather(corpus, variant)))
     if sheet is not None:
         report.write_contact_sheet(corpus, variant, sheet)
-        console.print(f"contact sheet: {sheet}")
+        console.print(f"Contact sheet: {sheet}", highlight=False, soft_wrap=True)
 
 
 def run_sql(uri: str, statement: str, fmt: Literal["table", "csv", "json"]) -> None:
-    """Print the answer to one read-only statement; nothing else belongs on stdout."""
+    """Print the rows of one read-only statement, and nothing else, on stdout."""
     from pipeline.audit import catalog
 
     for part in catalog.sql(_existing(uri), statement, fmt):
@@ -142,7 +177,7 @@ def list_variants(uri: str, fmt: Literal["table", "csv", "json"]) -> None:
 def create_variant(
     uri: str, name: str, path: Path, overrides: Sequence[str], address: str | None, *, publish: bool
 ) -> None:
-    """Caption what is embedded already under a new name, and publish it when asked to."""
+    """Caption the stored embeddings under a new name, and publish them if asked to."""
     from pipeline.audit import variants
     from pipeline.flow import caption
 
@@ -153,7 +188,7 @@ def create_variant(
     last = "publish" if publish else "caption"
     run_recipe(path, variants.overrides_for(name, overrides), uri, "caption", last, address, retry=False)
     _console().print(
-        f"variant {name} is in {uri}; compare it: reidforge variant diff {uri} OTHER {name}",
+        f"Created variant {name} in {uri}; to compare it: reidforge variant diff {uri} OTHER {name}",
         markup=False,
         soft_wrap=True,
     )
@@ -162,7 +197,7 @@ def create_variant(
 def diff_variants(
     uri: str, one: str, other: str, fmt: Literal["table", "csv", "json"], part: "variants.Part | None"
 ) -> None:
-    """Print how two variants differ."""
+    """Print how the captions of two variants differ."""
     from pipeline.audit import variants
 
     console = Console()
@@ -174,7 +209,7 @@ def diff_variants(
 
 
 def drop_variant(uri: str, name: str, *, yes: bool, cascade: bool) -> None:
-    """Retire a variant, after asking."""
+    """Retire a variant after confirmation."""
     from pipeline.audit import variants
     from pipeline.run import record
 
@@ -183,16 +218,16 @@ def drop_variant(uri: str, name: str, *, yes: bool, cascade: bool) -> None:
     if depends and not cascade:
         raise UserError(
             f"variant {name!r} is in use: {' and '.join(depends)} depend on its captions. "
-            "Add --cascade to let them go with it"
+            "Add --cascade to drop them, too"
         )
     if not yes and not _agreed(f"Drop variant {name} of {uri}{', and ' + ' and '.join(depends) if depends else ''}?"):
-        _console().print(f"variant {name} is kept.", markup=False, soft_wrap=True)
+        _console().print(f"Kept variant {name}.", markup=False, soft_wrap=True)
         return
     retired = variants.drop(corpus, name, record.new_run_id())
     _write_catalog(corpus)
-    counts = ", ".join(f"{count} {stage} unit{'s' * (count != 1)}" for stage, count in retired.items() if count)
+    counts = ", ".join(counted(count, f"{stage} unit") for stage, count in retired.items() if count)
     _console().print(
-        f"variant {name} dropped ({counts}); 'reidforge gc {uri}' frees its files.", markup=False, soft_wrap=True
+        f"Dropped variant {name} ({counts}); 'reidforge gc {uri}' removes its files.", markup=False, soft_wrap=True
     )
 
 
@@ -201,13 +236,13 @@ def _agreed(question: str) -> bool:
 
     import typer
 
-    # Python has no stdin at all where the shell closed it.
+    # sys.stdin is None if the shell closed it.
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UserError(f"{question} Nobody can be asked here: add --yes")
+        raise UserError(f"{question} There is no terminal to ask on: add --yes")
     try:
         return typer.confirm(question)
     except typer.Abort:
-        # Ctrl-C or the end of the input; the cursor still stands behind the question.
+        # Ctrl-C or the end of the input; the cursor is still on the line of the question.
         typer.echo()
         raise KeyboardInterrupt from None
 
@@ -225,7 +260,7 @@ def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:
     for info in found:
         console.print(f"  {corpus.relative(info.path)}  {info.size / 1e6:.2f} MB", highlight=False)
     verb = "would be removed" if dry_run else "removed"
-    console.print(f"{len(found)} file(s), {sum(info.size for info in found) / 1e6:.2f} MB {verb}.")
+    console.print(f"{counted(len(found), 'file')}, {sum(info.size for info in found) / 1e6:.2f} MB {verb}.")
 
 
 def run_import_luperson(
@@ -237,7 +272,7 @@ def run_import_luperson(
     url: str,
     max_memory_gb: float,
 ) -> None:
-    """Read published lists into a corpus, and say what was in them."""
+    """Import published lists into a corpus, and print what they hold."""
     from pipeline.flow.import_lists import import_luperson, tell
     from stages.imports.luperson import FIRST_FRAME
 
@@ -260,7 +295,7 @@ def _checked(recipe: Recipe, first: str | None, last: str | None) -> list[Stage]
 def _existing(uri: str) -> Corpus:
     corpus = Corpus(uri)
     if not corpus.exists("ledger"):
-        raise UserError(f"{uri}: no corpus there (it has no ledger/); 'reidforge run RECIPE' makes one")
+        raise UserError(f"{uri}: not a corpus (it has no ledger/); 'reidforge run RECIPE' creates one")
     return corpus
 
 
@@ -273,7 +308,7 @@ def _say_stage(summary: StageSummary) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.ran.items())) or "nothing to do"
     log.info("%s: %s (%d wanted), %.1f s", summary.stage, counts, summary.wanted, summary.seconds)
     for kind, message, units in summary.reasons:
-        log.warning("%s: %d unit(s) failed, %s: %s", summary.stage, units, kind, message)
+        log.warning("%s: %s failed, %s: %s", summary.stage, counted(units, "unit"), kind, message)
 
 
 def _write_catalog(corpus: Corpus) -> None:
@@ -289,8 +324,8 @@ def _judge(recipe: Recipe, summaries: Sequence[StageSummary]) -> None:
     if bad:
         shares = ", ".join(f"{item.stage} {item.failed} of {item.wanted}" for item in bad)
         raise RunFailed(
-            f"units failed beyond run.max_failed_share = {limit:g}: {shares}. Everything else is done; "
-            f"see 'reidforge status {recipe.corpus}', and take them up again with 'reidforge retry'"
+            f"more units failed than run.max_failed_share = {limit:g} allows: {shares}. All others are done; "
+            f"'reidforge status {recipe.corpus}' shows the reasons, 'reidforge retry' runs the failed ones again"
         )
 
 

@@ -167,7 +167,7 @@ def _check(recipe: Recipe) -> None:
     if fitted not in (None, recipe.embed.slug):
         raise UserError(
             f"caption.calibration: {recipe.caption.calibration} was fitted on model {fitted}, and embed.model is "
-            f"{recipe.embed.slug}; fit temperatures for it: python tools/calibrate.py RECIPE FILE"
+            f"{recipe.embed.slug}; fit temperatures for it: reidforge calibrate RECIPE FILE"
         )
 
 

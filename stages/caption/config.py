@@ -64,13 +64,13 @@ class CaptionConfig(Config):
     logit_scale: Positive | None = None
     """Factor on cosine similarities before the softmax; null takes the model's own."""
     calibration: dict[str, Positive] | str = Field(default_factory=dict)
-    """Temperature per attribute, above 1 where it is read too surely; or a YAML file that tools/calibrate.py wrote."""
+    """Temperature per attribute, above 1 where it is read too surely; or a YAML file that reidforge calibrate wrote."""
     prior: Prior = "none"
     """corpus or reference: damp phrases of required attributes that win everywhere, by their mean over one of these."""
     prior_strength: float = Field(default=0.5, gt=0, le=1)
     """Share of that mean that is taken off."""
     reference: str | None = None
-    """Embeddings of a reference set, a Parquet file that tools/calibrate.py writes; for prior: reference."""
+    """Embeddings of a reference set, a Parquet file that reidforge calibrate writes; for prior: reference."""
     evidence: EvidenceConfig = EvidenceConfig()
     """What the colours of the pixels and the things that the detector saw may do."""
     captions_per_crop: int = Field(default=1, ge=1, le=64)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline import __version__
 from pipeline.cli import execute
 from tests.runs import ROOT
 
@@ -27,6 +28,7 @@ def recipe(tmp_path: Path) -> Path:
         (["frobnicate"], "No such command 'frobnicate'"),
         (["run"], "Missing argument 'RECIPE'"),
         (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["run", "lupersom"], "not one of the shipped recipes: demo, luperson, "),
         (["run", "{recipe}", "--set", "detect.rules.min_width"], "expected key=value"),
         (["run", "{recipe}", "--set", "detect.rules.min_widht=3"], "detect.rules.min_widht: got 3; no such key here"),
         (["run", "{recipe}", "--set", "detect.rules.min_widht=3"], "min_width"),
@@ -50,11 +52,12 @@ def recipe(tmp_path: Path) -> Path:
         (["run", "{recipe}", "--set", "caption.bank=/nope.yaml"], "/nope.yaml"),
         (["run", "{recipe}", "--corpus", "nosuch://bucket/x"], "nosuch://bucket/x"),
         (["plan", "{recipe}", "--set", "pretrain.batch_size=0"], "pretrain.batch_size: got 0"),
-        (["status", "/nowhere/corpus"], "no corpus there"),
-        (["report", "/nowhere/corpus"], "no corpus there"),
-        (["gc", "/nowhere/corpus"], "no corpus there"),
-        (["sql", "/nowhere/corpus", "SELECT 1"], "no corpus there"),
+        (["status", "/nowhere/corpus"], "not a corpus"),
+        (["report", "/nowhere/corpus"], "not a corpus"),
+        (["gc", "/nowhere/corpus"], "not a corpus"),
+        (["sql", "/nowhere/corpus", "SELECT 1"], "not a corpus"),
         (["recipe", "show", "/nowhere.yaml"], "no such file"),
+        (["gc", "/nowhere/corpus", "--min-age", "-1"], "'--min-age': Input should be greater than or equal to 0"),
     ],
 )
 def test_bad_input_is_one_clear_line(
@@ -91,6 +94,39 @@ def test_the_resolved_recipe_reads_back_as_itself(recipe: Path, capsys: pytest.C
     recipe.write_text(shown)
     assert execute(["recipe", "show", str(recipe)]) == 0
     assert capsys.readouterr().out == shown
+
+
+def test_every_command_fits_its_line_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for group in ([], ["recipe"], ["variant"], ["import"]):
+        assert execute([*group, "--help"]) == 0
+        assert "..." not in capsys.readouterr().out.replace("[ARGS]...", "")
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["--version"]) == 0
+    assert capsys.readouterr().out == f"reidforge {__version__}\n"
+
+
+def test_a_shipped_recipe_goes_by_name_and_a_file_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # A folder of this name is not a recipe.
+    (tmp_path / "demo").mkdir()
+    assert execute(["recipe", "show", "demo"]) == 0
+    assert capsys.readouterr().out.startswith("corpus: corpora/demo\n")
+    (tmp_path / "luperson").write_text("corpus: mine\n")
+    assert execute(["recipe", "show", "luperson"]) == 0
+    assert capsys.readouterr().out.startswith("corpus: mine\n")
+
+
+def test_recipes_are_listed_with_their_purpose(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["recipe", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["recipe", "what", "it", "builds"]
+    for path in (ROOT / "recipes").glob("*.yaml"):
+        (line,) = (line for line in lines if line.split(" ")[0] == path.stem)
+        assert len(line.split()) > 3
 
 
 def test_help_answers_at_once() -> None:

@@ -12,7 +12,7 @@ from stages.resources import locate
 
 
 class Calibration(Config):
-    """What tools/calibrate.py writes."""
+    """What ``reidforge calibrate`` writes."""
 
     model: str
     """Model that was read with."""
@@ -56,7 +56,8 @@ def _read(source: str) -> Calibration:
     path = Path(locate(source))
     if not path.is_file():
         raise BankError(
-            f"caption.calibration: no file {source!r}; give temperatures by attribute, or a file of tools/calibrate.py"
+            f"caption.calibration: no file {source!r}; give temperatures by attribute, or a file that "
+            "'reidforge calibrate' wrote"
         )
     content = read_yaml(path.read_text(encoding="utf-8"), source)
     try:

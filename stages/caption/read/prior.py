@@ -82,7 +82,7 @@ def reference_means(config: CaptionConfig) -> dict[str, Doubles]:
         return mean_features([pq.read_table(path, columns=["region", "embedding"])])
     except (pa.ArrowException, KeyError, AttributeError) as error:
         raise BankError(
-            f"caption.reference: {path} is no Parquet file of embeddings; tools/calibrate.py writes one"
+            f"caption.reference: {path} is no Parquet file of embeddings; 'reidforge calibrate --reference' writes one"
         ) from error
 
 
@@ -96,5 +96,5 @@ def prior_rows(means: Mapping[str, Doubles], config: CaptionConfig) -> dict[str,
 def _existing(name: str) -> Path:
     path = Path(locate(name))
     if not path.is_file():
-        raise BankError(f"caption.reference: no file {name!r}; tools/calibrate.py writes one for a model")
+        raise BankError(f"caption.reference: no file {name!r}; 'reidforge calibrate --reference' writes one")
     return path

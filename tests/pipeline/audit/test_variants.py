@@ -143,7 +143,7 @@ def test_a_dropped_variant_is_gone_for_readers_and_gc_removes_its_files(tmp_path
     corpus = small_corpus(str(tmp_path), variants=["one", "two"])
     code, out, _ = say("drop", corpus.uri, "two", "--cascade", "--yes")
     assert code == 0
-    assert "variant two dropped" in out
+    assert "Dropped variant two" in out
     assert ask(tmp_path, "SELECT DISTINCT variant FROM captions") == [("one",)]
     assert ask(tmp_path, "SELECT DISTINCT variant FROM manifest") == [("one",)]
     unnamed = garbage.find(corpus, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1))
@@ -171,9 +171,9 @@ def test_nothing_is_dropped_unasked(corpus: Corpus, say: Say, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("typed", "code", "told"),
     [
-        (b"n\n", 0, "variant one is kept."),
-        (b"\n", 0, "variant one is kept."),
-        (b"\x04", 130, "reidforge: stopped; nothing that was finished is lost, the same command goes on from here"),
+        (b"n\n", 0, "Kept variant one."),
+        (b"\n", 0, "Kept variant one."),
+        (b"\x04", 130, "reidforge: stopped; finished units are kept, and the same command resumes from here"),
     ],
     ids=["no", "no answer", "end of file"],
 )
@@ -198,7 +198,7 @@ def test_a_question_not_answered_with_yes_drops_nothing(
         (["diff", "{corpus}", "one", "three"], "variant 'three': no such variant here; there are one, two"),
         (["diff", "{corpus}", "one", "two", "-f", "csv"], "csv holds one table: add --show"),
         (["drop", "{corpus}", "three"], "no such variant"),
-        (["list", "/nowhere"], "no corpus there"),
+        (["list", "/nowhere"], "not a corpus"),
         (["create", "{corpus}", "a b", "--from", "recipes/demo.yaml"], "variant 'a b': a name is 1 to 64"),
         (["create", "{corpus}", "../x", "--from", "recipes/demo.yaml"], "variant '../x'"),
         (["create", "{corpus}", "new", "--from", "nowhere.yaml"], "nowhere.yaml: no such file"),

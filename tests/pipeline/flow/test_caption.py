@@ -143,7 +143,7 @@ def test_temperatures_of_another_model_are_refused(tmp_path: Path, clip: Path) -
         caption.STAGE.check(recipe_of(corpus, clip, calibration=str(path)))
     assert str(caught.value) == (
         f"caption.calibration: {path} was fitted on model ViT-B-16_openai, and embed.model is tiny; "
-        "fit temperatures for it: python tools/calibrate.py RECIPE FILE"
+        "fit temperatures for it: reidforge calibrate RECIPE FILE"
     )
     path.write_text("{model: tiny, bank: unipt14, crops: 9, temperatures: {age: 2.0}}")
     caption.STAGE.check(recipe_of(corpus, clip, calibration=str(path)))
