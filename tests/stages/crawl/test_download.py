@@ -141,6 +141,8 @@ def test_a_proxy_is_no_way_into_the_inner_network(tmp_path: Path) -> None:
         config = CrawlConfig.model_validate(POLITE | {"allow_private_addresses": False, "proxy": proxy.base})
         with pytest.raises(UnitError, match=r"10\.0\.0\.8, which is not a public address"):
             fetch("http://10.0.0.8/clip.mp4", tmp_path, config)
+        with pytest.raises(UnitError, match=r"localhost, which is not a public address"):
+            fetch("http://localhost/clip.mp4", tmp_path, config)
         assert proxy.hits == []
         with pytest.raises(UnitError, match="HTTP 404"):
             fetch("http://outside.example/clip.mp4", tmp_path, config)

@@ -1,3 +1,4 @@
+import contextlib
 import socket
 import subprocess
 import sys
@@ -5,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.crawl.guard import is_public
+from stages.crawl.guard import Guard, RefusedAddressError, is_public
 from tests.stages.crawl.serving import serve
 
 GUARDED = """
@@ -62,6 +63,8 @@ def run(code: str, *arguments: str) -> str:
         "::ffff:127.0.0.1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
+        "2001:0:7f00:1::",  # Teredo: its server is 127.0.0.1
+        "2001:0:808:808:0:0:80ff:fffe",  # Teredo: its client is 127.0.0.1
         "localhost",
         "",
     ],
@@ -99,11 +102,13 @@ def test_the_guard_sees_names_and_other_families(tmp_path: Path) -> None:
 import socket, sys
 from stages.crawl.guard import Guard
 guard = Guard(); guard.install()
-for family, kind, address in ((socket.AF_INET, 1, ("localhost", 80)), (socket.AF_INET, 2, ("127.0.0.1", 53)),
-                              (socket.AF_UNIX, 1, sys.argv[1])):
+inet, unix = socket.AF_INET, socket.AF_UNIX
+for family, kind, act in ((inet, 1, lambda sock: sock.connect(("localhost", 80))),
+                          (inet, 2, lambda sock: sock.sendto(b"x", ("127.0.0.1", 53))),
+                          (inet, 2, lambda sock: sock.sendmsg([b"x"], [], 0, ("127.0.0.1", 53))),
+                          (unix, 1, lambda sock: sock.connect(sys.argv[1]))):
     try:
-        sock = socket.socket(family, kind)
-        sock.sendto(b"x", address) if kind == 2 else sock.connect(address)
+        act(socket.socket(family, kind))
     except OSError:
         pass
 print(len(guard.refused))
@@ -111,4 +116,21 @@ print(len(guard.refused))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
-        assert run(code, str(tmp_path / "s")) == "3"
+        assert run(code, str(tmp_path / "s")) == "4"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "port", "refused"),
+    [
+        ("http://127.0.0.1:3128", 3128, []),
+        ("http://127.0.0.1:3128", 3129, ["127.0.0.1"]),
+        ("http://127.0.0.1", 80, []),
+        ("https://127.0.0.1", 443, []),
+        ("socks5h://127.0.0.1", 1080, []),
+    ],
+)
+def test_of_a_private_host_the_port_of_the_proxy_alone_is_allowed(proxy: str, port: int, refused: list[str]) -> None:
+    guard = Guard([proxy])
+    with socket.socket(socket.AF_INET) as sock, contextlib.suppress(RefusedAddressError):
+        guard._on_event("socket.connect", (sock, ("127.0.0.1", port)))
+    assert guard.refused == refused

@@ -234,3 +234,99 @@ def test_who_walks_past_a_poster_is_no_poster():
 def test_no_crops_give_no_rows():
     statics, duplicates = dedup_video(CROPS.empty_table(), *NO_FEATURES, "unit", DedupConfig())
     assert len(statics) == len(duplicates) == 0
+
+
+def test_measures_that_equal_a_threshold_count():
+    features = np.array([[1, 0], [0.6, 0.8]], np.float32)
+    rule = Rule(max_hash_distance=None, min_cosine=0.6, cosine_hash_distance=7)
+    assert follow(Looks(hashes(0, flipped(0, 7)), features), rule).tolist() == [-1, 0]
+    assert follow(Looks(hashes(0, flipped(0, 8)), features), rule).tolist() == [-1, -1]
+
+
+def test_a_cosine_counts_to_five_digits():
+    features = np.array([[1, 0], [0.899996, 0.43589], [0.89999, 0.43590]], np.float32)
+    assert follow(Looks(hashes(0, 0), features[:2]), COSINE).tolist() == [-1, 0]
+    assert follow(Looks(hashes(0, 0), features[[0, 2]]), COSINE).tolist() == [-1, -1]
+
+
+def test_of_leaders_equally_alike_the_better_one_is_named(monkeypatch):
+    monkeypatch.setattr(leaders, "_BLOCK", 2)
+    monkeypatch.setattr(leaders, "_LEADERS", 1)
+    assert follow(Looks(hashes(0, flipped(0, 8), flipped(0, 4))), HASH).tolist() == [-1, -1, 0]
+
+
+def test_hashes_are_compared_with_all_leaders_beyond_the_exact_limit():
+    features = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0]] * 4, np.float32)
+    rule = Rule(max_hash_distance=4, min_cosine=0.9, cosine_hash_distance=4)
+    looks = Looks(hashes(*[0] * 16), features)
+    assert follow(looks, rule, exact_below=1, probes=1).tolist() == [-1, *[0] * 15]
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ({}, 0.5),
+        ({"width": 256, "height": 512}, 0.5),
+        ({"width": 64}, 0.25),
+        ({"confidence": None}, 0.25),
+        ({"sharpness": None}, 0.5),
+        ({"sharpness": 600.0}, 0.75),
+    ],
+    ids=str,
+)
+def test_quality_is_the_product_of_confidence_size_and_sharpness(change, value):
+    row = {"confidence": 1.0, "width": 128, "height": 256, "sharpness": 200.0} | change
+    schema = pa.schema([("confidence", pa.float32()), ("width", pa.int32()), ("height", pa.int32())])
+    table = pa.Table.from_pylist([row], schema.append(pa.field("sharpness", pa.float32())))
+    assert quality(table) == pytest.approx([value])
+
+
+def test_a_crop_without_features_does_not_borrow_those_of_another(crops):
+    two = changed(crops.slice(0, 2), phash=[7, 2**40])
+    known = {two["crop_id"][1].as_py(): 0}
+    config = DedupConfig(min_cosine=0.9, cosine_hash_distance=None, max_hash_distance=None)
+    vectors = np.array([[0.6, 0.8]], np.float16)
+    assert len(dedup_video(two, known, vectors, "unit", config)[1]) == 0
+    both = dict.fromkeys(two["crop_id"].to_pylist(), 0)
+    assert len(dedup_video(two, both, vectors, "unit", config)[1]) == 1
+
+
+def standing(frames: range, hash_bits: int = 0) -> list[dict]:
+    """A poster that is seen in some frames; its hash differs in so many bits in every tenth."""
+    place = {"x1": 300.0, "x2": 360.0, "y1": 100.0, "y2": 250.0}
+    return [
+        row | place | {"phash": flipped(0xF0, hash_bits if n % 10 == 9 else 0)}
+        for n, row in enumerate(crop_rows("x:a", "x:a/0", frames))
+    ]
+
+
+def walking(frames: range) -> list[dict]:
+    return [
+        row | {"crop_id": f"w{n}", "x1": 7.0 * n, "x2": 7.0 * n + 9}
+        for n, row in enumerate(crop_rows("x:a", "x:a/0", frames))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("poster", "change", "found"),
+    [
+        (range(0, 5000, 25), {}, 200),
+        (range(0, 3975, 25), {}, 0),  # 158 of 199 seconds, less than 0.8
+        (range(0, 3975, 25), {"min_span": 0.79}, 159),
+        (range(0, 5000, 25), {"min_seconds": 199}, 200),
+        (range(0, 5000, 25), {"min_seconds": 199.1}, 0),
+        (range(0, 5000, 100), {"min_seen": 0.25, "min_span": 0.5}, 50),
+        (range(0, 5000, 100), {"min_seen": 0.26, "min_span": 0.5}, 0),
+    ],
+    ids=str,
+)
+def test_a_person_is_static_from_each_threshold_on(poster, change, found):
+    table = pa.Table.from_pylist([*standing(poster), *walking(range(0, 5000, 25))], CROPS)
+    statics, _ = dedup_video(table, *NO_FEATURES, "unit", DedupConfig(static=change))
+    assert len(statics) == found
+
+
+@pytest.mark.parametrize(("bits", "found"), [(16, 200), (17, 180)])
+def test_the_look_of_a_place_may_differ_in_as_many_bits_as_configured(bits, found):
+    table = pa.Table.from_pylist(standing(range(0, 5000, 25), bits), CROPS)
+    assert len(dedup_video(table, *NO_FEATURES, "unit", DedupConfig())[0]) == found

@@ -9,7 +9,7 @@ import pytest
 import schemas.tables
 from stages.detect.config import DetectConfig
 from stages.imports.cut import NO_FRAME, cut_published
-from stages.imports.luperson import box_rows, parse_name, read_detections, read_names
+from stages.imports.luperson import box_rows, parse_name, read_detections, read_names, remainders
 from stages.imports.reference import Reference, find_reference, parse_reference
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
@@ -112,10 +112,13 @@ def test_boxes_of_another_form_are_refused_by_frame(frames: object, told: str) -
         # What the script would have fetched, too large for anything smaller.
         ((1100.0, 600.0), (1280, 720), 720, (1280, 720, "expected")),
         ((1100.0, 600.0), (640, 360), 360, (1280, 720, "expected")),
+        ((1277.0, 700.0), (1280, 720), 720, (1280, 720, "expected")),
         ((600.0, 300.0), (640, 360), 720, (640, 360, "expected")),
         # Several sizes hold the boxes.
         ((500.0, 300.0), (1280, 720), 720, (1280, 720, "ambiguous")),
         ((800.0, 470.0), (640, 360), 720, (854, 480, "ambiguous")),
+        # Hardly smaller than what the recipe fetches: the same format, cropped, and no proof of a smaller one.
+        ((1000.0, 600.0), (1208, 680), 720, (1280, 720, "ambiguous")),
         # Larger than the script fetches where it knows the height.
         ((1920.0, 1000.0), (1280, 720), 720, (1920, 1080, "border")),
         ((1700.0, 900.0), (1280, 720), 720, (1920, 1080, "ambiguous")),
@@ -176,3 +179,23 @@ def test_an_archive_that_is_damaged_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dets.zip").write_bytes(broken)
     with pytest.raises(ValueError, match="refused"):
         list(read_detections(tmp_path / "dets.zip", MEMORY))
+
+
+def test_the_most_frequent_remainder_comes_first() -> None:
+    assert list(remainders([20, 19, 39, 59], 20).items()) == [(19, 3), (0, 1)]
+
+
+def test_a_height_is_judged_in_published_pixels_and_a_lost_frame_keeps_its_time() -> None:
+    with CLIP.open("rb") as file:
+        facts = probe(file, VideoLimits())
+    boxes = {
+        20: np.array([[100, 100, 160, 250, 0.9], [100, 100, 160, 230, 0.9]], np.float32),
+        40: np.array([[0, 0, 60, 150, 0.9]], np.float32),
+    }
+    config = DetectConfig.model_validate({"source": "imported", "rules": {"min_height": 140}})
+    frames = [(20, 2.0, np.full((576, 768, 3), 90, np.uint8))]
+    detections, _ = cut_published(
+        frames, boxes, Reference(1536, 1152, "border"), facts, video_id="v", unit_id="u", config=config
+    )
+    assert detections["drop_reason"].to_pylist() == [None, "short", NO_FRAME]
+    assert detections["pts_s"].to_pylist() == pytest.approx([2.0, 2.0, 4.0])

@@ -96,6 +96,9 @@ FORGED = {
     "a dtype that lies about its flags": (
         b"cnumpy\ndtype\n(X\x02\x00\x00\x00O8I00\nI01\ntR(I3\nX\x01\x00\x00\x00|NNNI-1\nI-1\nI0\ntb."
     ),
+    "an array of arrays": (
+        b"cnumpy\ndtype\n(X\x02\x00\x00\x00f4I00\nI01\ntR(I3\nX\x01\x00\x00\x00<X\x01\x00\x00\x00aNNI-1\nI-1\nI0\ntb."
+    ),
     "an array that claims more than it has": (
         b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntC\x01btR"
         b"(I1\n(I1000000000\ntcnumpy\ndtype\n(X\x02\x00\x00\x00f4I00\nI01\ntRI00\nC\x04abcdtb."

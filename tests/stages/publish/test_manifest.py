@@ -191,3 +191,33 @@ def test_a_crop_that_stands_there_twice_is_refused(crops, captions, videos):
 def test_no_crops_give_an_empty_manifest(captions, videos):
     assert publish(CROPS.empty_table(), captions, videos).schema.equals(MANIFEST)
     assert len(publish(CROPS.empty_table(), CAPTIONS.empty_table(), VIDEOS.empty_table())) == 0
+
+
+def test_rows_of_one_moment_are_ordered_by_frame_then_by_falling_confidence_then_by_crop(crops, captions, videos):
+    ties = [
+        {"crop_id": crop, "detection_id": crop, "frame_index": frame, "pts_s": 1.0, "confidence": confidence}
+        for crop, frame, confidence in [("d", 8, 0.99), ("b", 7, 0.5), ("c", 7, 0.9), ("a", 7, 0.5)]
+    ]
+    rows = [row | change for row, change in zip(crops.to_pylist()[:4], ties, strict=True)]
+    for order in (rows, rows[::-1]):
+        table = publish(pa.Table.from_pylist(order, CROPS), captions, videos, require_caption=False)
+        assert table["crop_id"].to_pylist() == ["c", "a", "b", "d"]
+
+
+def test_a_crop_as_sharp_as_the_limit_passes(crops, captions, videos):
+    limit = crops["sharpness"][0].as_py()
+    kept = publish(crops, captions, videos, min_sharpness=limit)["sharpness"].to_pylist()
+    assert min(kept) == limit
+
+
+def test_crops_that_stay_out_have_no_weight_in_the_splits(captions, videos):
+    many = pa.Table.from_pylist([*crop_rows("x:a", "d-a", range(40)), *crop_rows("x:b", "d-b", range(4))], CROPS)
+    few = pa.Table.from_pylist(caption_rows(many, "c0")[39:], CAPTIONS)
+    config = PublishConfig(splits={"train": 0.7, "val": 0.3})
+    plan = plan_manifest(many, few, videos, config)
+    assert plan.statement == "split by video: train 4 crops of 1, val 1 crops of 1 videos"
+
+
+def test_a_duplicate_names_the_crop_that_stands_for_its_leader():
+    chain = marks(duplicates=[("a", "b"), ("b", "c")]).to_pylist()
+    assert {row["crop_id"]: row["duplicate_of"] for row in chain} == {"a": "c", "b": "c"}

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from stages.publish.config import PublishConfig
 from stages.publish.splits import assign_splits, plan_splits
+from stages.publish.tracks import keep_tracks_whole
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -160,3 +161,59 @@ def test_a_single_split_needs_no_cut():
 def test_shares_that_are_no_shares_are_refused(splits):
     with pytest.raises(ValidationError):
         PublishConfig(splits=splits)
+
+
+def test_a_border_belongs_to_the_later_split_and_a_guard_begins_with_its_first_moment():
+    seconds = np.arange(0, 80, 0.5)
+    plan, split = one_video(seconds)
+    border = plan.stretches[1].start
+    assert split[seconds == border] == ["val"]
+    assert list(seconds[split == None]) == [border - 2, border - 1.5, border - 1, border - 0.5]  # noqa: E711
+
+
+def test_a_guard_takes_half_a_segment_at_most():
+    seconds = np.arange(0, 80, 0.5)
+    plan, split = one_video(seconds, time_guard_seconds=9)
+    border = plan.stretches[1].start
+    assert list(seconds[split == None]) == list(np.arange(border - 5, border, 0.5))  # noqa: E711
+
+
+def test_a_guard_that_would_empty_a_split_is_left_out():
+    seconds = np.array([0.0, 10.0, 20.9, 21.0, 31.0, 60.0])
+    shares = {"train": 2 / 6, "val": 1 / 6, "test": 3 / 6}
+    _, split = one_video(seconds, splits=shares, time_segment_seconds=1)
+    assert list(split) == ["train", "train", "val", "test", "test", "test"]
+
+
+def test_a_split_leaves_a_segment_to_each_split_after_it():
+    seconds = np.array([0.0, *[10.0] * 98, 20.0])
+    _, split = one_video(seconds, splits={"train": 0.8, "val": 0.1, "test": 0.1}, time_segment_seconds=1)
+    assert set(split) - {None} == {"train", "val", "test"}
+
+
+def test_a_plan_by_time_knows_one_video():
+    plan, _ = one_video(np.arange(0, 80, 0.5))
+    assert plan(pa.array(["only", "other"]), np.zeros(2), np.zeros(2, np.int64)).to_pylist() == ["train", None]
+
+
+def test_the_seed_decides_between_videos_of_about_the_same_size():
+    videos = [(f"v{n}", 64 + n) for n in range(60)]
+    assert assign_splits(videos, SHARES, 0) != assign_splits(videos, SHARES, 1)
+
+
+def tracked(counts: dict[str, int]) -> str:
+    """Split in which a tracklet with so many crops on each side of a border stands; no crop lies in a guard."""
+    seconds = np.arange(0, 80, 0.5)
+    plan, split = one_video(seconds, time_guard_seconds=0)
+    rows = [np.flatnonzero(split == name)[:count] for name, count in counts.items()]
+    track = np.full(len(seconds), None, dtype=object)
+    track[np.concatenate(rows)] = "t"
+    whole = keep_tracks_whole(plan, pa.chunked_array([pa.array(track, pa.string())]), pa.array(split, pa.string()))
+    assert "1 tracklets that cross a border" in whole.statement
+    return whole.split_of_track["t"]
+
+
+def test_a_tracklet_that_crosses_a_border_stands_where_most_of_it_lies():
+    assert tracked({"train": 3, "val": 2}) == "train"
+    assert tracked({"train": 2, "val": 3}) == "val"
+    assert tracked({"train": 2, "val": 2}) == "train"

@@ -127,3 +127,40 @@ def test_an_uneven_matrix_is_refused_unless_extended():
 def test_crops_are_cut_from_frames_that_are_looked_at(sampling):
     with pytest.raises(ValidationError, match=r"must be a multiple of sampling\.every_frames"):
         DetectConfig(sampling=sampling, crop={"every_frames": 20})
+
+
+def stands(*spans: range) -> list[dict]:
+    """A person who stands still, seen in every fifth frame of some spans."""
+    return [row(frame, 0, 100) for span in spans for frame in span]
+
+
+def test_patience_is_in_seconds_whatever_the_sampling():
+    shortly = tracked(stands(range(0, 100, 5), range(120, 200, 5)), step=5)
+    assert shortly["x:a/95/0"] == shortly["x:a/195/0"], "25 frames, 1 second, pass without a sight"
+    longer = tracked(stands(range(0, 100, 5), range(150, 200, 5)), step=5)
+    assert longer["x:a/95/0"] != longer["x:a/195/0"]
+
+
+def test_a_match_costs_what_overlap_and_confidence_leave():
+    """A box that stays in its place at a confidence of 0.9 costs 0.1."""
+    still = stands(range(0, 100, 5))
+    assert len(set(tracked(still, step=5).values())) == 1
+    assert len(set(tracked(still, BYTE.model_copy(update={"max_cost": 0.11}), step=5).values())) == 1
+    assert len(set(tracked(still, BYTE.model_copy(update={"max_cost": 0.09}), step=5).values())) != 1
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [({}, True), ({"min_overlap": 0.7}, False), ({"min_appearance": 0.95}, False), ({"min_appearance": 0.85}, True)],
+    ids=str,
+)
+def test_thresholds_of_looks_count(change, held):
+    """Boxes overlap by 0.6, and looks of one person before and after have a cosine of 0.8: (1 + 0.8) / 2 = 0.9."""
+    rows = jumps(overlap=0.6)
+    vectors = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0.8, 0.6, 0, 0], [0, 0, 0.8, 0.6]], np.float32)
+    looks = {
+        crop_id(one["detection_id"]): int(one["detection_id"][-1]) + 2 * (one["frame_index"] >= 100) for one in rows
+    }
+    config = BOT.model_copy(update={"appearance": True} | change)
+    found = tracked(rows, config, features=looks, vectors=vectors)
+    assert (found["x:a/90/0"] == found["x:a/190/0"]) == held

@@ -175,6 +175,29 @@ def test_a_damaged_frame_costs_itself_and_no_index(tmp_path: Path) -> None:
         list(read_frames(file, facts, 30, 31, [30]))
 
 
+def test_a_frame_that_the_decoder_painted_over_damage_is_left_out(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.avi", "mpeg4")
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    middle = content.index(packets[30]) + len(packets[30]) // 2
+    content[middle : middle + 8] = bytes(8)
+    with av.open(io.BytesIO(content)) as container:
+        painted = {frame.pts for frame in container.decode(video=0) if frame.is_corrupt}
+    assert 30 in painted
+    facts = probe(io.BytesIO(content), LIMITS)
+    found = [index for index, *_ in read_frames(io.BytesIO(content), facts, 0, 60, range(60))]
+    assert found == [index for index in range(60) if index not in painted]
+
+
+def test_an_excerpt_reaches_back_as_far_as_reading_may_seek() -> None:
+    facts = VideoFacts("mov", "h264", 8, 8, 0, 10.0, 100.0, 1000, Fraction(1, 10), [(n, n) for n in range(0, 1000, 10)])
+    near = excerpt(facts, 500, 520).key_frames
+    # Three key frames back for one that decodes by itself, and three more for a demuxer that lands past it.
+    assert near == [(0, 0), *((n, n) for n in range(440, 530, 10))]
+    assert excerpt(facts, 0, 5).key_frames == [(0, 0)]
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libvpx-vp9"])
 def test_flipped_bits_never_shift_an_index(codec: str, tmp_path: Path) -> None:
     path = make_clip(tmp_path / ("a.webm" if "vpx" in codec else "a.mkv"), codec)

@@ -4,14 +4,16 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
+from stages.video.frames import read_frames
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
 from tests.stages.crawl.serving import CLIP, PAGE
-from tests.stages.video.clips import OPEN_GOP, make_clip, make_sound
+from tests.stages.video.clips import OPEN_GOP, make_clip, make_sound, told_index
 
 LIMITS = VideoLimits()
 
@@ -105,6 +107,58 @@ def test_a_file_that_lost_its_last_frames_is_read(tmp_path: Path) -> None:
     content = make_clip(tmp_path / "a.avi", "mpeg4", gop=1).read_bytes()
     with_index_cut = content[: int(len(content) * 0.97)]
     assert 57 <= probe(io.BytesIO(with_index_cut), LIMITS).frames < 60
+
+
+@pytest.mark.parametrize("share", [0.93, 0.9, 0.83])
+def test_a_file_that_lost_a_tenth_of_its_frames_is_cut(share: float, tmp_path: Path) -> None:
+    content = make_clip(tmp_path / "a.avi", "mpeg4", gop=1).read_bytes()
+    error = refusal(content[: int(len(content) * share)])
+    assert error.kind == "truncated"
+    assert "of the 60 frames that its header announces" in str(error)
+
+
+@pytest.mark.parametrize(("frames", "whole"), [(60, True), (50, True), (48, True), (46, False)])
+def test_a_clip_of_seconds_may_lack_its_last_second(frames: int, whole: bool, tmp_path: Path) -> None:
+    """A sound track that ends later, or a rounded running time, is no damage."""
+    path = make_clip(tmp_path / "a.mkv", gop=1)
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    content = path.read_bytes()[: places[frames] if frames < 60 else None]
+    if whole:
+        assert probe(io.BytesIO(content), LIMITS).frames == frames
+    else:
+        assert "4.6 of the 6.0 seconds" in str(refusal(content))
+
+
+def test_a_video_that_equals_every_limit_is_read() -> None:
+    limits = VideoLimits(max_bytes=3_962_779, max_pixels=768 * 576, max_duration_s=79.5, max_frames=795)
+    with CLIP.open("rb") as file:
+        assert probe(file, limits).frames == 795
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"), [({"max_duration_s": 3}, "6 seconds"), ({"max_frames": 10}, "11 frames")], ids=str
+)
+def test_limits_hold_where_the_header_states_nothing(limits: dict[str, float], said: str, tmp_path: Path) -> None:
+    error = refusal(make_clip(tmp_path / "a.ts").read_bytes(), VideoLimits.model_validate(limits))
+    assert error.kind == "too_large"
+    assert said in str(error)
+
+
+def test_a_clock_that_jumps_back_is_damage(tmp_path: Path) -> None:
+    content = make_clip(tmp_path / "a.ts").read_bytes()
+    error = refusal(content + content)
+    assert error.kind == "damaged"
+    assert "the video's clock jumps from 5.000 s to 0.200 s" in str(error)
+
+
+def test_frames_that_an_edit_list_hides_have_no_index(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mp4", pts=list(range(-2, 58)), bframes=0)
+    with path.open("rb") as file:
+        facts = probe(file, LIMITS)
+        assert (facts.frames, facts.duration_s) == (58, pytest.approx(5.8))
+        found = {index: told_index(image) for index, _, image in read_frames(file, facts, 0, 58, range(58))}
+    assert found == {index: index + 2 for index in range(58)}
 
 
 def test_a_header_of_ten_hours_on_six_seconds_is_cut(tmp_path: Path) -> None:
