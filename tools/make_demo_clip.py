@@ -1,9 +1,9 @@
-"""Re-encode OpenCV's sample street video as the demo clip: every frame, H.264 in MP4, below a given size.
+"""Re-encode OpenCV's sample street video as the demo clip: all frames, H.264 in MP4, below a given size.
 
     python -m tools.make_demo_clip vtest.avi demo/street.mp4
 
-The quality is the best constant rate factor (in steps of a quarter) whose file fits; the last line tells the PSNR
-against the source. The encoder runs on one thread, so that a given libx264 always writes the same bytes.
+The quality is the best constant rate factor (in steps of a quarter) whose file fits; the last line prints the PSNR
+against the source. The encoder runs on one thread, so that one version of libx264 always writes the same bytes.
 """
 
 import argparse

