@@ -1,4 +1,4 @@
-"""Embed on Ray: one unit = one file of crops, read on the way into the model's actor."""
+"""Embed on Ray: one unit is one file of crops, which a CPU task reads for the model's actor."""
 
 import functools
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 
 
 def file_units(files: dict[str, list[str]], scope: str) -> pa.Table:
-    """One unit per file, which is to be done again when other rows of it count than before."""
+    """One unit per file. It is stale when the rows that count in the file change."""
     rows = [
         {"unit_id": f"{scope}/{stem(path)}", "inputs": digest(*live), "path": path, "live": live}
         for path, live in files.items()
@@ -66,7 +66,7 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def read_operator(corpus: Corpus, actors: int) -> Operator:
-    """Reads the crops of a unit of ``file_units``, on the way into a pool of so many actors."""
+    """Reads the crops of a unit of ``file_units``, ahead of a pool of this many actors."""
     return Operator(make_step=functools.partial(_make_read, corpus), fields=_READ, cpus=0.25, tasks=2 * actors)
 
 

@@ -1,4 +1,4 @@
-"""Re-identification features on Ray: one unit = one file of crops, as in embed, with another network."""
+"""Re-identification features on Ray: one unit is one file of crops, as in embed, with another network."""
 
 import functools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""CLIP through open_clip: image features of crops, text features of prompts."""
+"""CLIP, by open_clip: image features of crops, text features of prompts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -18,13 +18,13 @@ from stages.resources import locate
 
 
 class ClipModel:
-    """A frozen CLIP, its preprocessing and its tokeniser.
+    """A frozen CLIP with its preprocessing and its tokeniser.
 
     Args:
         config: The recipe's embed block; ``config.model`` may be a folder.
 
     Raises:
-        ValueError: The architecture is unknown, or its weights are neither here nor to be fetched.
+        ValueError: The architecture is unknown, or its weights are neither local nor can they be downloaded.
     """
 
     def __init__(self, config: EmbedConfig) -> None:
@@ -37,7 +37,7 @@ class ClipModel:
         folder = locate(config.model)
         self.name = f"local-dir:{folder}" if Path(folder).is_dir() else config.model
         weights = config.pretrained and locate(config.pretrained)
-        # Names with a colon say where a folder or a hub keeps the model.
+        # A name with a colon is an address: of a local folder or of a hub.
         if ":" not in self.name and not architectures.known(self.name):
             raise ValueError(
                 f"embed.model {config.model!r} is neither an architecture of open_clip "
@@ -45,7 +45,7 @@ class ClipModel:
             )
         try:
             model, _, _ = open_clip.create_model_and_transforms(self.name, pretrained=weights)
-        # open_clip and the hub raise a dozen unrelated types here.
+        # open_clip and the hub raise a dozen unrelated exception types here.
         except Exception as error:
             raise ValueError(_no_weights(config, error)) from error
         self.model = model.eval().to(self.device, self.dtype)
@@ -58,7 +58,7 @@ class ClipModel:
 
     @property
     def logit_scale(self) -> float:
-        """Factor that the model was trained to multiply cosines by before a softmax."""
+        """Factor on cosine similarities before a softmax, as trained."""
         return float(self.model.logit_scale.detach().exp())
 
     @cached_property
@@ -72,12 +72,12 @@ class ClipModel:
 
         Args:
             images: uint8 arrays [H, W, 3] of any sizes, iterated in another thread. Each is squashed to the model's
-                input: a crop is taller than wide, and the usual centre crop would cut off head and feet.
+                input; a crop is taller than wide, so the usual centre crop would cut off head and feet.
 
         Returns:
             float32 [N, D], rows of unit L2 norm.
         """
-        # The next batch is made and sized while the model works on this one: both leave Python's lock alone.
+        # The next batch is decoded and resized while the model runs on this one: both release Python's lock.
         features = [self._encode_batch(sized) for sized in ahead(map(self._sized, batched(images, self.batch_size)))]
         return np.concatenate(features) if features else np.zeros((0, self.dim), np.float32)
 
@@ -112,7 +112,7 @@ class ClipModel:
 
 
 def batched(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
-    """Lists of so many images, the last perhaps of fewer."""
+    """Lists of ``size`` images; the last may be shorter."""
     source = iter(images)
     while batch := list(islice(source, size)):
         yield batch
@@ -122,6 +122,6 @@ def _no_weights(config: EmbedConfig, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
         f"embed.model {config.model!r} with embed.pretrained {config.pretrained!r} could not be loaded: {first}. "
-        "Where no model hub answers, give a local weights file as embed.pretrained, or a model folder such as "
+        "If no model hub can be reached, give a local weights file as embed.pretrained, or a model folder such as "
         f"{EMBEDDED!r} with embed.pretrained null"
     )

@@ -14,18 +14,18 @@ EMBEDDED = "models/reidforge-clip-s"
 
 
 class EmbedConfig(Config):
-    """Which CLIP reads the crops, and how."""
+    """Which CLIP embeds the crops, and how."""
 
     operational: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "threads", "actors"})
 
     model: str = "ViT-B-16"
     """Architecture as open_clip names it, or a folder with open_clip_config.json and open_clip_model.safetensors."""
     pretrained: str | None = "openai"
-    """open_clip tag of weights to fetch, or a local file. A folder given as model brings its own: then null."""
+    """open_clip tag of weights to download, or a local file. Null if model is a folder, which has its own weights."""
     regions: tuple[Region, ...] = ("whole",)
-    """Parts of the crop to embed; whole is the paper's, the others are read for single attributes."""
+    """Regions of the crop to embed. The paper uses whole; the others serve single attributes."""
     evidence: bool = True
-    """Also name the colours of the clothes from their pixels, as evidence beside CLIP."""
+    """Also name the colours of the clothes from their pixels, as evidence in addition to CLIP."""
     batch_size: int = Field(default=256, ge=1)
     """Images in one forward pass."""
     precision: Precision = "auto"
@@ -35,7 +35,7 @@ class EmbedConfig(Config):
     threads: int = Field(default=1, ge=1)
     """Threads of one actor on a CPU."""
     actors: int | None = Field(default=None, ge=1)
-    """Actors; null = one per GPU, or as many as the CPUs allow."""
+    """Actors; null: one per GPU, or as many as the CPUs allow."""
 
     @property
     def slug(self) -> str:

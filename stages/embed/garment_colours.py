@@ -1,8 +1,8 @@
-"""Colour names of clothing, from its pixels: evidence that knows nothing of CLIP.
+"""Colour names of clothing, from its pixels: evidence that is independent of CLIP.
 
 Every pixel of the cloth gets the name of the nearest of a few dozen prototypes in CIELAB (D65), by the colour
-difference CIE94 with the constants of textiles (kL = 2, K1 = 0.048, K2 = 0.014), and the name with the largest share
-of the pixels is the colour. Names are the twelve of the phrase banks.
+difference CIE94 with the constants of textiles (kL = 2, K1 = 0.048, K2 = 0.014). The name with the largest share of the
+pixels is the colour. The names are the twelve of the phrase banks.
 """
 
 import functools
@@ -32,7 +32,7 @@ NAMES: Final = (
     "orange",
 )
 
-# Shades of cloth in daylight and in shade, sRGB. A camera lifts black and darkens white; denim is greyer than any
+# Shades of cloth in sunlight and in shade, sRGB. A camera brightens black and darkens white; denim is greyer than any
 # blue of a colour chart.
 _PROTOTYPES: Final = {
     "black": ("0c0c0c", "1c1c20", "2a2a2c", "241f1e", "1f232c"),
@@ -49,7 +49,7 @@ _PROTOTYPES: Final = {
     "orange": ("f07818", "e89030", "d8601c"),
 }
 
-# Side of the grid that a piece of cloth is averaged to: small enough to smooth the noise of a JPEG's colours.
+# Side of the grid that a piece of cloth is averaged to: small enough to smooth out the colour noise of JPEG.
 GRID = 16
 
 # Colours are looked up in a table of 32 steps per channel.
@@ -62,8 +62,8 @@ class ColourNames:
 
     Args:
         name: int64 [N], index into ``NAMES``.
-        share: float32 [N], share of the pixels that have this name.
-        margin: float32 [N], share less that of the next name.
+        share: float32 [N], share of the pixels with this name.
+        margin: float32 [N], the share minus that of the next name.
     """
 
     name: npt.NDArray[np.int64]

@@ -1,7 +1,7 @@
 """OSNet x1.0 (Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019).
 
-Modules carry the names under which the authors' checkpoints keep their weights. Imported where a model is loaded and
-nowhere else: it needs PyTorch at once.
+Modules have the names of the weights in the authors' checkpoints. Import this module only where a model is loaded: it
+imports PyTorch.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 DIM: Final = 512
 INPUT_SIZE: Final = (256, 128)
-"""Height and width that the published weights were trained at."""
+"""Height and width of the input that the published weights were trained on."""
 
 _WIDTHS: Final = (64, 256, 384, 512)
 _SCALES: Final = 4
@@ -28,7 +28,7 @@ _SQUEEZE: Final = 16
 class OSNet(nn.Module):
     """Crops to features.
 
-    Takes float32 [N, 3, 256, 128], RGB, normalised by ImageNet's mean and deviation; gives float32 [N, 512], not
+    Takes float32 [N, 3, 256, 128], RGB, normalised by ImageNet's mean and deviation; returns float32 [N, 512], not
     normalised.
     """
 
@@ -52,7 +52,7 @@ class OSNet(nn.Module):
 
 
 def load_osnet(state: Mapping[str, torch.Tensor]) -> OSNet:
-    """The network with the weights of a checkpoint; the classifier of its training set is left out.
+    """The network with the weights of a checkpoint; the classifier of its training set is ignored.
 
     Raises:
         ValueError: The weights are not those of an OSNet x1.0.
@@ -62,7 +62,7 @@ def load_osnet(state: Mapping[str, torch.Tensor]) -> OSNet:
     try:
         model.load_state_dict({name: value for name, value in plain.items() if not name.startswith("classifier.")})
     except RuntimeError as error:
-        raise ValueError(f"these are no weights of OSNet x1.0: {str(error).splitlines()[1].strip()[:200]}") from error
+        raise ValueError(f"these are not weights of OSNet x1.0: {str(error).splitlines()[1].strip()[:200]}") from error
     return model.eval()
 
 

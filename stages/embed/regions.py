@@ -1,4 +1,4 @@
-"""Regions of a crop: by the keypoints of the person where there are any, else by the proportions of an upright one."""
+"""Regions of a crop: from the keypoints of the person, or without them from the proportions of an upright person."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Final
 from stages.arrays import Image, Keypoints
 from stages.embed.config import Region
 
-# Share of the height at which each region starts and ends. Head and trunk overlap a little: a crop is seldom cut so
-# tightly that the chin stands where the drawing books put it.
+# Share of the height at which each region starts and ends. Head and trunk overlap a little: crops are seldom so tight
+# that the chin is where textbook proportions put it.
 BANDS: Final[Mapping[Region, tuple[float, float]]] = {
     "whole": (0.0, 1.0),
     "head": (0.0, 0.25),
@@ -18,7 +18,7 @@ BANDS: Final[Mapping[Region, tuple[float, float]]] = {
 }
 
 # Left, top, right and bottom of the cloth in a region, as shares of the crop: the middle of the garment, without arms,
-# hands, hem and street. Of the bands tried on rendered persons these named most colours rightly.
+# hands, hem and street. Of the boxes tried on rendered persons, these gave the most correct colour names.
 CLOTH: Final[Mapping[Region, tuple[float, float, float, float]]] = {
     "upper": (0.3, 0.25, 0.7, 0.45),
     "lower": (0.3, 0.6, 0.7, 0.75),
@@ -29,13 +29,13 @@ _SHOULDERS, _HIPS, _KNEES, _ANKLES = (5, 6), (11, 12), (13, 14), (15, 16)
 
 _LEAST_CONFIDENCE = 0.5
 
-# Regions and pieces of cloth that come out smaller than this share of the crop were read off a wrong pose.
+# Regions and pieces of cloth smaller than this share of the crop come from a wrong pose.
 _LEAST_HEIGHT, _LEAST_WIDTH = 0.05, 0.2
 
 
 @dataclass(frozen=True)
 class _Joint:
-    """Where a pair of joints stands, pixels of the crop; one of the two may be hidden."""
+    """Position of a pair of joints in pixels of the crop; one of the two may be hidden."""
 
     y: float
     left: float
@@ -101,7 +101,7 @@ def _cloth_of_joints(
     above, below = (_joint(keypoints, pair) for pair in pairs)
     if not above or not below or below.y - above.y < _LEAST_HEIGHT * height:
         return None
-    # Seen from the side the two shoulders stand in one place: the trunk is still as wide as a fifth of the crop.
+    # In side view the two shoulders coincide, but the trunk is still at least a fifth of the crop wide.
     left, right = min(above.left, below.left), max(above.right, below.right)
     middle, half = (left + right) / 2, max((right - left) * 0.3, width * _LEAST_WIDTH / 2)
     down = below.y - above.y

@@ -1,4 +1,4 @@
-"""Features of crops by a re-identification network, which knows persons apart where a CLIP knows what they wear."""
+"""Features of crops by a re-identification network, which distinguishes persons; a CLIP describes what they wear."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ _WHERE: Final = (
     "(docs/dedup.md tells how to take it out)"
 )
 
-# Of ImageNet, which the network was trained from.
+# Of ImageNet, on which the network was pre-trained.
 _MEAN: Final = (0.485, 0.456, 0.406)
 _STD: Final = (0.229, 0.224, 0.225)
 
@@ -37,7 +37,7 @@ class ReidConfig(Config):
     operational: ClassVar[frozenset[str]] = frozenset({"model_sha256", "batch_size", "device", "threads", "actors"})
 
     model: str | None = None
-    """Weights of OSNet x1.0, a .pt file; null = no such features. They are not part of this repository."""
+    """Weights of OSNet x1.0, a .pt file, not part of this repository. Null: no re-identification features."""
     model_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Digest that the file must have."""
     batch_size: int = Field(default=128, ge=1)
@@ -49,7 +49,7 @@ class ReidConfig(Config):
     threads: int = Field(default=1, ge=1)
     """Threads of one actor on a CPU."""
     actors: int | None = Field(default=None, ge=1)
-    """Actors; null = one per GPU, or as many as the CPUs allow."""
+    """Actors; null: one per GPU, or as many as the CPUs allow."""
 
     @property
     def slug(self) -> str:
@@ -59,7 +59,7 @@ class ReidConfig(Config):
 
 
 def find_reid_weights(config: ReidConfig) -> Path:
-    """The file of ``config.model``, its digest checked.
+    """The file of ``config.model``, with its digest checked.
 
     Raises:
         ValueError: No model is named, there is no such file, or it is not the one that is meant.
@@ -72,7 +72,7 @@ def find_reid_weights(config: ReidConfig) -> Path:
 
 
 class ReidModel:
-    """OSNet x1.0, and how crops are made ready for it.
+    """OSNet x1.0 with its preprocessing of crops.
 
     Args:
         config: The recipe's reid block.
@@ -93,7 +93,7 @@ class ReidModel:
         self.dtype = pick_dtype(config.precision, self.device)
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        # A file that is none raises whatever its first bytes lead to.
+        # What a file of another kind raises depends on its first bytes.
         except Exception as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(f"reid.model {config.model}: cannot be read as weights: {first}. {_WHERE}") from error

@@ -1,4 +1,4 @@
-"""Temperatures of attributes: how much too sure a model is of each, as a recipe or a file states it."""
+"""Temperatures of attributes, from the recipe or a file: how overconfident a model is about each."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ class Calibration(Config):
     """What ``reidforge calibrate`` writes."""
 
     model: str
-    """Model that was read with."""
+    """Model whose readings were calibrated."""
     bank: str
-    """Bank that was read."""
+    """Bank that they were read with."""
     crops: int = Field(ge=0)
-    """Labelled crops that it was fitted on."""
+    """Number of labelled crops that the temperatures were fitted on."""
     temperatures: dict[str, Positive]
     """Divisor of the logits, by attribute."""
     nll: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    """Mean negative log likelihood of the labels before and after, by attribute; for reading."""
+    """Mean negative log likelihood of the labels before and after, by attribute. For information only."""
 
 
 def load_temperatures(config: CaptionConfig, bank: Bank) -> dict[str, float]:

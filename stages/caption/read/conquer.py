@@ -41,8 +41,8 @@ class BankFeatures:
 
     Args:
         bank: The bank.
-        matrices: For each attribute, float32 [phrases, D], rows of unit norm; composed attributes hold the product of
-            their factors, the last varying fastest.
+        matrices: For each attribute, float32 [phrases, D], rows of unit norm. The phrases of a composed attribute are
+            the product of its factors, the last varying fastest.
         logit_scale: The model's own factor on cosine similarities.
     """
 
@@ -57,11 +57,11 @@ class BankFeatures:
 
 
 def encode_bank(bank: Bank, encode_texts: EncodeTexts, *, logit_scale: float = 100.0) -> BankFeatures:
-    """Encode every phrase of a bank: the mean of its prompts' features, normalised again.
+    """Encode every phrase of a bank as the mean of its prompts' features, normalised again.
 
     Args:
         bank: The bank.
-        encode_texts: Text tower; n strings to float32 [n, D] of unit norm. Called once, each prompt given once.
+        encode_texts: Text tower: n strings to float32 [n, D] of unit norm. Called once; no prompt occurs twice.
         logit_scale: The model's own factor on cosine similarities (CLIP's is 100).
     """
     prompts = {block.name: block_prompts(block) for block in bank.attributes}
@@ -69,7 +69,7 @@ def encode_bank(bank: Bank, encode_texts: EncodeTexts, *, logit_scale: float = 1
     row = {text: i for i, text in enumerate(distinct)}
     encoded = np.asarray(encode_texts(distinct), dtype=np.float32)
     if encoded.ndim != 2 or len(encoded) != len(distinct):
-        raise ValueError(f"encode_texts gave an array of shape {encoded.shape} for {len(distinct)} texts")
+        raise ValueError(f"encode_texts returned an array of shape {encoded.shape} for {len(distinct)} texts")
     means = {
         name: np.stack([encoded[[row[text] for text in texts]].mean(axis=0) for texts in phrases])
         for name, phrases in prompts.items()
@@ -148,8 +148,8 @@ def logit_chunks(
     """Logits of every phrase, CHUNK crops at a time; arguments and errors as for ``read_attributes``.
 
     Yields:
-        Which crops; the attributes that are read from one blend of regions; and float32 [phrases, CHUNK], the phrases
-        of these attributes one below the other. Columns past the crops belong to nobody.
+        The rows of some crops; attributes that are read from one blend of regions; and float32 [phrases, CHUNK], the
+        phrases of these attributes stacked. Columns past the last crop have no meaning.
     """
     bank = bank_features.bank
     blends = {block.name: _present(block, features, config) for block in bank.attributes}
@@ -168,7 +168,7 @@ def logit_chunks(
         rows = slice(start, min(start + CHUNK, count))
         wholes = {region: _filled_up(features[region][rows]) for region in regions}
         for blend, blocks, weights, scales, offsets in asked:
-            # In place: the array has thousands of phrases by CHUNK crops.
+            # In place: thousands of phrases by CHUNK crops are tens of megabytes.
             logits = weights @ _blended(wholes, blend).T
             if priors:
                 logits -= offsets
@@ -177,12 +177,12 @@ def logit_chunks(
 
 
 def blend_of(block: Attribute) -> Blend:
-    """The regions that an attribute is read from, each with its share, by falling share."""
+    """The regions that an attribute is read from, each with its share, largest share first."""
     return tuple(sorted(block.blend.items(), key=lambda part: (-part[1], part[0])))
 
 
 def _present(block: Attribute, features: Mapping[str, object], config: CaptionConfig) -> Blend:
-    """The blend of those regions that were embedded; of the whole crop where there is none of them."""
+    """The blend, reduced to the regions that were embedded; the whole crop if none of them was."""
     parts = [] if config.faithful else [part for part in blend_of(block) if part[0] in features]
     total = sum(share for _, share in parts)
     return tuple((region, share / total) for region, share in parts) or ((WHOLE, 1.0),)
@@ -212,18 +212,18 @@ def _check_means(means: Mapping[str, Doubles], dim: int) -> None:
     for region, mean in means.items():
         if mean.shape != (dim,):
             raise BankError(
-                f"caption.reference: its features of region {region} have {mean.size} numbers, those of the "
-                f"model {dim}; make the reference set with the model of the recipe"
+                f"caption.reference: its features of region {region} have length {mean.size}, those of the model "
+                f"length {dim}; make the reference set with the recipe's model"
             )
 
 
 def _weights(blocks: Sequence[Attribute], bank_features: BankFeatures) -> Doubles:
-    """The phrases of several attributes one below the other, [phrases, D], in whole UNITS."""
+    """The phrases of several attributes, stacked: [phrases, D], in whole UNITS."""
     return np.concatenate([in_units(bank_features.matrices[block.name]) for block in blocks])
 
 
 def _scales(blocks: Sequence[Attribute], bank_features: BankFeatures, config: CaptionConfig) -> Doubles:
-    """[phrases, 1]: from products of whole UNITS to logits."""
+    """[phrases, 1]: factors from products of whole UNITS to logits."""
     temperatures = load_temperatures(config, bank_features.bank)
     scale = (config.logit_scale or bank_features.logit_scale) / UNITS**2
     sizes = [len(bank_features.matrices[block.name]) for block in blocks]
@@ -239,10 +239,10 @@ def _offsets(
     *,
     every: bool,
 ) -> Doubles:
-    """[phrases, 1]: mean similarity of each phrase, to be taken off; 0 where the prior has no say.
+    """[phrases, 1]: mean similarity of each phrase, to be subtracted; 0 where the prior does not apply.
 
-    That "none" wins nearly everywhere is true of a corpus, and no fault of the phrase: the means of a corpus are taken
-    off required attributes only. A reference set shows all values, so its means are taken off ``every`` attribute.
+    In a corpus, "none" rightly wins nearly everywhere, so the means of a corpus are subtracted for required attributes
+    only. A reference set shows all values, so its means are subtracted for ``every`` attribute.
     """
     nothing = np.zeros(weights.shape[1])
     mean = np.rint(np.sum([share * priors.get(region, nothing) for region, share in blend], axis=0))
@@ -252,8 +252,8 @@ def _offsets(
 
 
 def _filled_up(features: npt.NDArray[np.floating]) -> Doubles:
-    """float64 [CHUNK, D], unit features in whole UNITS; rows of zeros after the given ones."""
-    # NaN and infinity leave NaN behind, so the sum tells.
+    """float64 [CHUNK, D], unit features in whole UNITS, padded with rows of zeros."""
+    # NaN and infinity propagate, so one sum is enough to find them.
     with np.errstate(invalid="ignore"):
         wholes = in_units(features)
     if not np.isfinite(wholes.sum()):

@@ -1,4 +1,4 @@
-"""Features as whole numbers, so that what is computed from them is the same on every machine and in every batch."""
+"""Features as whole numbers, so that results are the same on every machine and in every batch."""
 
 from typing import Final
 
@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from stages.arrays import Doubles
 
-# Features become whole numbers of this part of 1 before they are multiplied. Products and sums of whole numbers below
-# 2**53 are exact in float64, in any order: with float32 products a crop's similarities changed in their last bits with
-# its place in the batch and with the processor, and so, now and then, did its caption.
+# Features are scaled by this and rounded to whole numbers before they are multiplied. Products and sums of whole
+# numbers below 2**53 are exact in float64, in any order. With float32 products, the last bits of a crop's similarities
+# depended on its position in the batch and on the processor, and occasionally its caption did, too.
 UNITS: Final = 2.0**24
 
 

@@ -1,7 +1,7 @@
-"""Fit temperatures: how much too sure a model is of each attribute, from crops whose attributes are known.
+"""Fit temperatures to crops whose attributes are known: how overconfident a model is about each attribute.
 
-Temperature scaling (Guo et al., ICML 2017): one divisor of the logits per attribute, the one under which the labels
-are the likeliest. It changes how sure a reading is, never which value a simple attribute takes.
+Temperature scaling (Guo et al., ICML 2017): one divisor of the logits per attribute, the one that makes the labels most
+likely. It changes the probability of a reading, never the value that a simple attribute takes.
 """
 
 import math
@@ -18,7 +18,7 @@ from stages.caption.config import CaptionConfig
 from stages.caption.read.conquer import BankFeatures, logit_chunks
 
 COLDEST, HOTTEST = 0.05, 20.0
-"""Between which temperatures are looked for."""
+"""Range in which temperatures are searched."""
 
 _STEPS = 40
 
@@ -29,9 +29,9 @@ class Fit:
 
     Args:
         temperature: Divisor of the logits.
-        before: Mean negative log likelihood of the labels without it.
-        after: The same with it.
-        crops: Crops that have a label.
+        before: Mean negative log likelihood of the labels at temperature 1.
+        after: The same at this temperature.
+        crops: Number of labelled crops.
     """
 
     temperature: float
@@ -41,7 +41,7 @@ class Fit:
 
 
 def label_codes(truths: Sequence[Mapping[str, str]], bank: Bank) -> Codes:
-    """int64 [N, F]: index of the true value of each facet; -1 where it is not told or the bank has no such value."""
+    """int64 [N, F]: index of the true value of each facet; -1 where it is not known or not in the bank."""
     return np.array([[facet.index.get(truth.get(facet.name, ""), -1) for facet in bank.facets] for truth in truths])
 
 
@@ -57,9 +57,9 @@ def fit_temperatures(
     Args:
         features: Image features of N crops by region, each [N, D].
         bank_features: The encoded bank, of the same model.
-        labels: int64 [N, F] as ``label_codes`` gives them. Of a composed attribute any factors may be known: the
+        labels: int64 [N, F] from ``label_codes``. If only some factors of a composed attribute are known, the
             likelihood is that of all phrases that fit them.
-        config: How attributes are read; temperatures that it names are left out.
+        config: How attributes are read; its own temperatures are not applied.
         means: Mean features of the prior.
 
     Returns:
@@ -81,7 +81,7 @@ def fit_temperatures(
 
 
 def _fitting(block: Attribute, labels: Codes, bank: Bank) -> Flags:
-    """[phrases, N]: whether a phrase says what is known of a crop; all of them where nothing is."""
+    """[phrases, N]: whether a phrase fits the labels of a crop; every phrase fits where no label is known."""
     facets = block_facets(block)
     sizes = [len(facet.phrases) for facet in facets]
     grid = np.ones((*sizes, len(labels)), bool)
@@ -100,8 +100,8 @@ def _fit(logits: Floats, fitting: Flags) -> Fit | None:
 
     def loss(logarithm: float) -> float:
         scaled = wide / math.exp(logarithm)
-        told = np.where(true, scaled, -np.inf)
-        return float((_log_sum(scaled) - _log_sum(told)).mean())
+        labelled = np.where(true, scaled, -np.inf)
+        return float((_log_sum(scaled) - _log_sum(labelled)).mean())
 
     best = _least(loss, math.log(COLDEST), math.log(HOTTEST))
     return Fit(math.exp(best), loss(0.0), loss(best), int(labelled.sum()))
@@ -113,7 +113,7 @@ def _log_sum(logits: Doubles) -> Doubles:
 
 
 def _least(loss: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one valley is least, by golden section."""
+    """Minimum of a unimodal function, by golden-section search."""
     ratio = (math.sqrt(5) - 1) / 2
     for _ in range(_STEPS):
         left, right = high - ratio * (high - low), low + ratio * (high - low)

@@ -1,7 +1,7 @@
-"""Prior correction: what image features have in common, whatever they show, taken off before phrases are compared.
+"""Prior correction: what all image features have in common is subtracted before they are compared with phrases.
 
-A phrase that is like every picture wins everywhere. Its mean similarity over many pictures is its similarity to their
-mean feature, so that mean, one vector per region, is all that need be known of them, whatever the phrases are.
+A phrase that is similar to every image wins everywhere. Its mean similarity over many images equals its similarity to
+their mean feature. So one mean vector per region is enough, whatever the phrases are.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from stages.resources import locate
 
 @dataclass
 class MeanFeature:
-    """Mean of unit features by region, summed up exactly: in any order and any batches the same to the last bit."""
+    """Mean of unit features by region, summed exactly: the same to the last bit in any order and any batches."""
 
     sums: dict[str, Doubles] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, region: str, features: npt.NDArray[np.floating]) -> None:
-        """Take up the features [n, D] of one region."""
+        """Add the features [n, D] of one region."""
         total = in_units(features).sum(axis=0)
         self.sums[region] = self.sums[region] + total if region in self.sums else total
         self.counts[region] = self.counts.get(region, 0) + len(features)
@@ -60,7 +60,7 @@ def mean_features(tables: Iterable[pa.Table]) -> dict[str, Doubles]:
 
 
 def reference_digest(config: CaptionConfig) -> str:
-    """SHA-256 of the reference set's file; empty where the recipe names none.
+    """SHA-256 of the reference set's file; empty if the recipe names none.
 
     Raises:
         BankError: The file does not exist.
@@ -82,12 +82,13 @@ def reference_means(config: CaptionConfig) -> dict[str, Doubles]:
         return mean_features([pq.read_table(path, columns=["region", "embedding"])])
     except (pa.ArrowException, KeyError, AttributeError) as error:
         raise BankError(
-            f"caption.reference: {path} is no Parquet file of embeddings; 'reidforge calibrate --reference' writes one"
+            f"caption.reference: {path} is not a Parquet file of embeddings; 'reidforge calibrate --reference' writes "
+            "one"
         ) from error
 
 
 def prior_rows(means: Mapping[str, Doubles], config: CaptionConfig) -> dict[str, Doubles]:
-    """What to take off every feature of a region, float64 [D] in whole UNITS; none where there is no prior."""
+    """What is subtracted from every feature of a region, float64 [D] in whole UNITS; empty without a prior."""
     if config.prior == "none":
         return {}
     return {region: np.rint(mean * config.prior_strength) for region, mean in means.items()}

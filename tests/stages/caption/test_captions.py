@@ -102,6 +102,16 @@ def test_a_crop_without_or_with_two_rows_of_a_region(
     assert caught.value.kind == "embedding_rows"
 
 
+def test_a_null_embedding_is_refused(table: pa.Table, reader: ClipReader) -> None:
+    vectors: list[object] = table["embedding"].to_pylist()
+    vectors[3] = None
+    column = pa.array(vectors, table.schema.field("embedding").type)
+    holed = table.set_column(table.schema.get_field_index("embedding"), "embedding", column)
+    with pytest.raises(UnitError, match="an embedding is null; embed these crops again") as caught:
+        caption_crops(holed, reader, unipt(), CONFIG, "u")
+    assert caught.value.kind == "embedding_value"
+
+
 def test_a_table_without_the_whole_crop(table: pa.Table, reader: ClipReader) -> None:
     upper = table.filter(pa.compute.equal(table["region"], "upper"))
     with pytest.raises(UnitError, match="no embedding of region whole"):

@@ -19,6 +19,18 @@ def test_digests_follow_the_files(tmp_path: Path) -> None:
     assert changed["grammar"] == default["grammar"]
 
 
+def test_grammar_and_reference_set_count_by_their_content(tmp_path: Path) -> None:
+    grammar, reference = tmp_path / "mine.yaml", tmp_path / "reference.parquet"
+    grammar.write_text("name: mine\nversion: 1\nextends: english\n")
+    reference.write_bytes(b"one")
+    config = CaptionConfig(grammar=str(grammar), prior="reference", reference=str(reference))
+    first, default = variant_digests(config), variant_digests(CaptionConfig())
+    assert first["grammar"] != default["grammar"]
+    assert first["reference"] != default["reference"]
+    reference.write_bytes(b"other")
+    assert variant_digests(config) == first | {"reference": variant_digests(config)["reference"]} != first
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [

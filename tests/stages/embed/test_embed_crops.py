@@ -87,6 +87,21 @@ def test_features_are_those_of_open_clip_itself(model: ClipModel, folder: Path) 
     assert model.encode_texts(["a woman in a red coat"]) == pytest.approx(texts, abs=1e-5)
 
 
+def test_regions_of_a_crop_keep_the_order_of_the_recipe(model: ClipModel) -> None:
+    crops = crops_table([person_jpeg("red", "blue", width=70, height=300)])
+    one = embed_crops(crops, model, ["whole", "upper"], "u").embeddings
+    other = embed_crops(crops, model, ["upper", "whole"], "u").embeddings
+    assert other["region"].to_pylist() == ["upper", "whole"]
+    features = [dict(zip(t["region"].to_pylist(), t["embedding"].to_pylist(), strict=True)) for t in (one, other)]
+    assert np.array(features[0]["upper"]) == pytest.approx(np.array(features[1]["upper"]), abs=2e-3)
+    assert features[0]["upper"] != features[0]["whole"]
+
+
+def test_the_precision_is_the_recipes(folder: Path) -> None:
+    config = EmbedConfig(model=str(folder), pretrained=None, precision="bf16", device="cpu")
+    assert str(ClipModel(config).dtype) == "torch.bfloat16"
+
+
 @pytest.mark.parametrize("height", [1, 2, 3, 50, 300])
 def test_regions_are_never_empty_and_lie_in_order(height: int) -> None:
     image = np.zeros((height, 20, 3), np.uint8)

@@ -132,3 +132,17 @@ def test_keypoints_of_the_crops_table_move_the_regions() -> None:
     assert upper == ["red", "blue"]
     one, other = found.embeddings["embedding"].to_pylist()
     assert one != other
+
+
+def test_share_and_margin_of_the_evidence_are_those_of_the_pixels() -> None:
+    """Three quarters of the cloth are red, a quarter is blue."""
+    image = np.full((160, 80, 3), (200, 25, 30), np.uint8)
+    image[::4] = (60, 90, 140)
+    jpeg = cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+    crops = pa.table({"crop_id": ["a"], "video_id": ["v"], "jpeg": [jpeg]})
+    [found] = embed_crops(crops, Encoder(), ["whole"], "u").evidence["colours"].to_pylist()
+    for item, region in zip(found, ("upper", "lower"), strict=True):
+        expected = name_colours([cut_cloth(image, region)])
+        assert (item["region"], item["name"]) == (region, NAMES[expected.name[0]])
+        assert (item["share"], item["margin"]) == (expected.share[0], expected.margin[0])
+        assert item["margin"] < item["share"]

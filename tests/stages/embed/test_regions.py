@@ -44,6 +44,21 @@ def test_hidden_or_impossible_joints_leave_the_region_to_the_proportions(region:
         assert rows_of(region, keypoints) == rows_of(region, None)
 
 
+def test_a_joint_counts_from_half_confidence_on() -> None:
+    at, below = pose(), pose()
+    at[:, 2], below[:, 2] = 0.5, np.nextafter(np.float32(0.5), np.float32(0))
+    assert rows_of("upper", at) == rows_of("upper", pose())
+    assert rows_of("upper", below) == rows_of("upper", None)
+
+
+def test_cloth_of_a_person_in_side_view_is_a_fifth_of_the_crop_wide() -> None:
+    side = pose()
+    side[:, 0] = 20
+    image = np.zeros((200, 40, 3), np.uint8)
+    assert cut_cloth(image, "upper", side).shape == (30, 8, 3)
+    assert cut_cloth(image, "upper", pose()).shape == (30, 8, 3)
+
+
 def test_one_joint_of_a_pair_is_enough() -> None:
     side = pose()
     side[[6, 12, 14, 16], 2] = 0

@@ -36,6 +36,17 @@ def test_crops_of_any_size_become_features_of_unit_length(random_weights):
     assert model.encode_images(images[2:]) == pytest.approx(features[2:], abs=1e-5)
 
 
+def test_pixels_are_rgb_normalised_by_imagenet_and_squashed_to_the_input(random_weights):
+    image = np.zeros((300, 90, 3), np.uint8)
+    image[:, :, 0], image[:, :, 2] = 200, 30
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    pixels = ((torch.tensor([200, 0, 30]) / 255 - mean) / std)[None, :, None, None].expand(1, 3, 256, 128)
+    network = load_osnet(torch.load(random_weights, weights_only=True))
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(network(pixels)).numpy()
+    assert ReidModel(ReidConfig(model=str(random_weights))).encode_images([image]) == pytest.approx(expected, abs=1e-4)
+
+
 def test_names_of_a_parallel_training_are_read_too(random_weights):
     state = torch.load(random_weights, weights_only=True)
     load_osnet({f"module.{name}": value for name, value in state.items()})
@@ -43,7 +54,7 @@ def test_names_of_a_parallel_training_are_read_too(random_weights):
 
 def test_other_weights_are_refused_in_one_line(tmp_path):
     torch.save({"conv1.conv.weight": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="no weights of OSNet") as error:
+    with pytest.raises(ValueError, match="not weights of OSNet") as error:
         ReidModel(ReidConfig(model=str(tmp_path / "other.pt")))
     assert "\n" not in str(error.value)
 
@@ -81,7 +92,9 @@ SEEN = {
 def test_the_published_weights_know_a_person_again():
     path = next((place for place in PLACES if place and Path(place).is_file()), None)
     if path is None:
-        pytest.skip("OSNet's weights are not at hand; docs/dedup.md tells where to get them (or set REIDFORGE_OSNET)")
+        pytest.skip(
+            "OSNet's weights are not available; docs/dedup.md describes where to get them (or set REIDFORGE_OSNET)"
+        )
     capture, crops = cv2.VideoCapture(str(CLIP)), {}
     wanted = {frame: (name, box) for name, sights in SEEN.items() for frame, box in sights}
     for number in range(max(wanted) + 1):

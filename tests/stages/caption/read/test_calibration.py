@@ -8,6 +8,7 @@ from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig, Thresholds, UnknownConfig
 from stages.caption.read.calibration import Calibration, load_temperatures
 from stages.caption.read.conquer import BankFeatures
+from stages.caption.read.exact import in_units
 from stages.caption.read.fit_temperatures import fit_temperatures, label_codes
 from tests.stages.caption.captioning import DIM, decided, look, persons, unipt, unipt_features
 
@@ -58,6 +59,24 @@ def test_a_known_temperature_is_found_again() -> None:
     assert set(fits) == {"action"}
     assert fits["action"].temperature == pytest.approx(3, rel=0.1)
     assert fits["action"].crops == 3000
+
+
+def test_temperatures_are_fitted_from_scratch_and_within_a_wide_range(noisy: Noisy) -> None:
+    features, truth = {"whole": noisy[0]["whole"][:100]}, label_codes(noisy[1][:100], unipt())
+    plain = fit_temperatures(features, unipt_features(), truth, CaptionConfig())
+    again = fit_temperatures(features, unipt_features(), truth, CaptionConfig(calibration={"age": 3.0}))
+    assert again == plain
+    sharp = fit_temperatures(features, unipt_features(), truth, CaptionConfig(logit_scale=1000.0))
+    assert sharp["age"].temperature == pytest.approx(10 * plain["age"].temperature, rel=1e-3)
+    assert sharp["age"].temperature > 4
+
+
+def test_temperatures_are_fitted_with_the_prior_that_the_recipe_reads_with(noisy: Noisy) -> None:
+    features, truth = {"whole": noisy[0]["whole"][:100]}, label_codes(noisy[1][:100], unipt())
+    means = {"whole": np.rint(in_units(features["whole"]).mean(axis=0))}
+    config = CaptionConfig(prior="corpus", prior_strength=1.0)
+    plain, corrected = (fit_temperatures(features, unipt_features(), truth, config, m)["age"] for m in (None, means))
+    assert corrected.before != plain.before
 
 
 def test_of_a_composed_attribute_one_factor_may_be_known() -> None:

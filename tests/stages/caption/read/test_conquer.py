@@ -6,7 +6,7 @@ from schemas.tables import ATTRIBUTE
 from stages.caption.bank.bank import SHIPPED, parse_bank
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig, UnknownConfig
-from stages.caption.read.conquer import BankFeatures, encode_bank
+from stages.caption.read.conquer import BankFeatures, encode_bank, read_attributes
 from stages.caption.read.decisions import Decisions
 from stages.errors import UnitError
 from tests.stages.caption.captioning import (
@@ -16,6 +16,7 @@ from tests.stages.caption.captioning import (
     encode_texts,
     look,
     persons,
+    street,
     unipt,
     unipt_features,
     unit,
@@ -177,6 +178,47 @@ def test_temperature_and_scale_change_how_sure_not_what(bank_features: BankFeatu
     assert (warm.probability[:, age] < plain.probability[:, age]).all()
     assert np.allclose(warm.probability[:, age], cool.probability[:, age], atol=1e-5)
     assert (np.delete(warm.probability, age, 1) == np.delete(plain.probability, age, 1)).all()
+
+
+def test_the_models_own_scale_counts_unless_the_recipe_gives_one(crops: np.ndarray) -> None:
+    own = BankFeatures(unipt(), unipt_features().matrices, 25.0)
+    given = decided({"whole": crops}, unipt_features(), CaptionConfig(logit_scale=25.0))
+    assert (decided({"whole": crops}, own, CaptionConfig()).probability == given.probability).all()
+    over = decided({"whole": crops}, own, CaptionConfig(logit_scale=100.0))
+    assert (over.probability == decided({"whole": crops}, unipt_features(), CaptionConfig()).probability).all()
+
+
+def test_a_blend_weighs_its_regions_and_drops_those_that_are_missing() -> None:
+    bank_features = encode_bank(street(), encode_texts)
+    rng = np.random.default_rng(7)
+    parts = {region: rng.standard_normal((50, DIM)) for region in ("whole", "feet", "lower")}
+    cosines = {
+        region: part / np.linalg.norm(part, axis=1, keepdims=True) @ bank_features.matrices["shoes"].T
+        for region, part in parts.items()
+    }
+
+    def shoes(*regions: str) -> tuple[str, np.ndarray]:
+        given = {region: parts[region] for region in regions}
+        readings = read_attributes(given, bank_features, CaptionConfig(bank="street"))
+        column = street().column["shoes"]
+        return readings.regions[column], readings.probability[:, column]
+
+    def expected(similarity: np.ndarray) -> np.ndarray:
+        powers = np.exp(100 * (similarity - similarity.max(axis=1, keepdims=True)))
+        joint = (powers / powers.sum(axis=1, keepdims=True)).reshape(50, *_sizes("shoes"))
+        axis = [facet.name for facet in street().facets if facet.block.name == "shoes"].index("shoes")
+        marginal = joint.sum(axis=tuple(other for other in range(1, joint.ndim) if other != axis + 1))
+        return np.asarray(marginal.max(axis=1))
+
+    both, alone = shoes("whole", "feet", "lower"), shoes("whole", "lower")
+    assert (both[0], alone[0]) == ("feet+lower", "lower")
+    assert both[1] == pytest.approx(expected(0.7 * cosines["feet"] + 0.3 * cosines["lower"]), abs=1e-4)
+    assert alone[1] == pytest.approx(expected(cosines["lower"]), abs=1e-4)
+    assert shoes("whole")[0] == "whole"
+
+
+def _sizes(name: str) -> list[int]:
+    return [len(facet.phrases) for facet in street().facets if facet.block.name == name]
 
 
 def test_a_factor_without_its_head_needs_a_generic_word(bank_features: BankFeatures) -> None:

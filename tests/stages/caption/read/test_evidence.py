@@ -112,6 +112,49 @@ def test_weak_evidence_is_none(colours: list[dict[str, object]], things: list[di
     assert (readings.agrees == -1).all()
 
 
+HALF = np.float32(0.5)
+BELOW = float(np.nextafter(HALF, np.float32(0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "below"),
+    [
+        ("upper_colour", [colour("upper", "red", 0.5)], [colour("upper", "red", BELOW)]),
+        ("bag", [thing("backpack", confidence=0.5)], [thing("backpack", confidence=BELOW)]),
+        ("bag", [thing("backpack", overlap=0.5)], [thing("backpack", overlap=BELOW)]),
+        ("umbrella", [thing("umbrella", overlap=0.1)], [thing("umbrella", overlap=0.0999)]),
+    ],
+    ids=["share of the pixels", "confidence", "overlap of what is carried", "overlap of what is held up"],
+)
+def test_evidence_counts_from_its_threshold_on(
+    name: str, at: list[dict[str, object]], below: list[dict[str, object]]
+) -> None:
+    config = CaptionConfig(evidence=EvidenceConfig(colour_share=0.5, object_confidence=0.5))
+    split = [(found, []) if name == "upper_colour" else ([], found) for found in (at, below)]
+    table = evidence(*((crop, *found) for crop, found in zip("ab", split, strict=True)))
+    value = read_evidence(table, ["a", "b"], unipt(), config).value
+    assert (value[:, unipt().column[name]] >= 0).tolist() == [True, False]
+
+
+def test_an_object_weighs_as_much_as_the_detector_is_sure_of_it() -> None:
+    table = evidence(("a", [], [thing("backpack", confidence=0.75, overlap=0.9)]))
+    found, column = read_evidence(table, ["a"], unipt(), CaptionConfig()), unipt().column["bag"]
+    assert (found.weight[0, column], found.margin[0, column]) == (0.75, 0.75)
+
+
+def test_a_colour_weighs_its_share_and_keeps_its_margin() -> None:
+    item = {"region": "lower", "name": "green", "share": 0.75, "margin": 0.5}
+    found, column = read_evidence(evidence(("a", [item], [])), ["a"], unipt(), CaptionConfig()), unipt().column
+    assert (found.weight[0, column["lower_colour"]], found.margin[0, column["lower_colour"]]) == (0.75, 0.5)
+    assert found.value[0, column["upper_colour"]] == -1
+
+
+def test_of_two_equally_sure_objects_the_same_one_counts_in_any_order() -> None:
+    objects = [thing("backpack", 0.75), thing("handbag", 0.75)]
+    rows = [rows_of(read(evidence(("a", [], found)), ["a"], CaptionConfig())) for found in (objects, objects[::-1])]
+    assert [row[0]["bag"]["evidence"] for row in rows] == ["handbag", "handbag"]
+
+
 def test_of_two_things_the_surer_speaks() -> None:
     for order in (1, -1):
         things = [thing("backpack", 0.6), thing("handbag", 0.9)][::order]

@@ -78,6 +78,22 @@ def test_the_prior_of_a_corpus_leaves_optional_attributes_alone(biased: np.ndarr
     assert (own.probability[:, required] == reference.probability[:, required]).all()
 
 
+def test_without_a_prior_the_means_do_not_count(biased: np.ndarray) -> None:
+    means = mean_features([embeddings(biased)])
+    plain = decided({"whole": biased}, unipt_features(), CaptionConfig())
+    given = decided({"whole": biased}, unipt_features(), CaptionConfig(), means=means)
+    assert (plain.probability == given.probability).all()
+
+
+def test_the_strength_is_the_share_of_the_mean_that_is_subtracted(biased: np.ndarray) -> None:
+    means = mean_features([embeddings(biased)])
+    half = CaptionConfig(prior="corpus", prior_strength=0.5)
+    weaker = {region: np.rint(mean / 2) for region, mean in means.items()}
+    found = decided({"whole": biased}, unipt_features(), half, means=means)
+    assert (found.probability == decided({"whole": biased}, unipt_features(), CORPUS, means=weaker).probability).all()
+    assert (found.probability != decided({"whole": biased}, unipt_features(), CORPUS, means=means).probability).any()
+
+
 def test_readings_with_a_prior_do_not_depend_on_the_batch(biased: np.ndarray) -> None:
     means = mean_features([embeddings(biased)])
     whole = decided({"whole": biased}, unipt_features(), CORPUS, means=means)
@@ -94,7 +110,7 @@ def test_a_reference_set_is_a_file_of_embeddings(tmp_path: Path, biased: np.ndar
     pq.write_table(embeddings(biased[:10]), path)
     assert reference_digest(config) != before
     path.write_bytes(b"something else")
-    with pytest.raises(BankError, match="no Parquet file of embeddings"):
+    with pytest.raises(BankError, match="is not a Parquet file of embeddings"):
         reference_means(config)
     with pytest.raises(BankError, match="those of the model"):
         decided({"whole": biased}, unipt_features(), config, means={"whole": np.zeros(7)})
