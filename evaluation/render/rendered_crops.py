@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import cv2
-import numpy as np
 import pyarrow as pa
 
 from evaluation.render.person import render_sample
 from evaluation.render.textures import Picture
 from schemas.tables import MANIFEST
+from stages.detect.quality import sharpness
 from stages.errors import UnitError
 
 Describe = Callable[[Mapping[str, str], int], list[str]]
@@ -86,7 +86,7 @@ def _rows(seed: int, indices: range, quality: int, split: str, describe: Describ
             "confidence": 1.0,
             "width": width,
             "height": height,
-            "sharpness": _sharpness(picture),
+            "sharpness": sharpness(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)),
             "split": split,
             "captions": describe(truth, index) if describe else [],
             "attributes": [_reading(attribute, value) for attribute, value in truth.items()],
@@ -106,12 +106,6 @@ def _reading(attribute: str, value: str) -> dict[str, Any]:
         "margin": 1.0,
         "used": True,
     }
-
-
-def _sharpness(picture: Picture) -> float:
-    """Variance of the Laplacian of the crop at 128x64, gray levels squared."""
-    gray = cv2.cvtColor(cv2.resize(picture, (64, 128), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    return float(np.var(cv2.Laplacian(gray, cv2.CV_64F)))
 
 
 def _jpeg(picture: Picture, quality: int) -> bytes:
