@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import cv2
+import numpy as np
 import pyarrow as pa
 
 from evaluation.render.person import render_sample
 from evaluation.render.textures import Picture
 from schemas.tables import MANIFEST
+from stages.arrays import Grey
 from stages.detect.quality import sharpness
 from stages.errors import UnitError
 
@@ -86,7 +88,7 @@ def _rows(seed: int, indices: range, quality: int, split: str, describe: Describ
             "confidence": 1.0,
             "width": width,
             "height": height,
-            "sharpness": sharpness(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)),
+            "sharpness": sharpness(_grey(picture)),
             "split": split,
             "captions": describe(truth, index) if describe else [],
             "attributes": [_reading(attribute, value) for attribute, value in truth.items()],
@@ -106,6 +108,10 @@ def _reading(attribute: str, value: str) -> dict[str, Any]:
         "margin": 1.0,
         "used": True,
     }
+
+
+def _grey(picture: Picture) -> Grey:
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _jpeg(picture: Picture, quality: int) -> bytes:

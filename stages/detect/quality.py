@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.arrays import Floats, Image
+from stages.arrays import Floats, Grey, Image
 from stages.boxes import Boxes, common_area
 from stages.detect.crops import crop_pixels
 
@@ -83,7 +83,7 @@ def measure_pixels(pixels: Image) -> PixelQuality:
     return PixelQuality(sharpness(grey), float(grey.mean()), float(small_grey.std()), colourfulness(small))
 
 
-def sharpness(grey: Image) -> float:
+def sharpness(grey: Grey) -> float:
     """Variance of the Laplacian of a grey picture resized to 64 wide and 128 high (Pech-Pacheco et al., ICPR 2000)."""
     import cv2
 
