@@ -55,8 +55,12 @@ def quality(**values: float) -> FrameQuality:
         ({"min_sharpness": 50}, {"sharpness": 49.9}, ["blurred"]),
         ({"min_brightness": 30, "max_brightness": 220}, {"brightness": 29}, ["dark"]),
         ({"min_brightness": 30, "max_brightness": 220}, {"brightness": 221}, ["bright"]),
+        ({"min_brightness": 30, "max_brightness": 220}, {"brightness": 30}, []),
+        ({"min_brightness": 30, "max_brightness": 220}, {"brightness": 220}, []),
         ({"min_contrast": 10}, {"contrast": 9}, ["low_contrast"]),
+        ({"min_contrast": 10}, {"contrast": 10}, []),
         ({"min_colourfulness": 3}, {"colourfulness": 2.9}, ["colourless"]),
+        ({"min_colourfulness": 3}, {"colourfulness": 3}, []),
         ({"min_height": 150}, {}, ["short"]),
         ({"min_height": 149}, {}, []),
         (
@@ -112,6 +116,19 @@ def test_rules_on_keypoints(hidden: list[str], luperson: list[str], webperson: l
         rules = RulesConfig.model_validate({"preset": preset})
         assert failed_rules(boxes, rules, keypoints=body(*hidden)) == [expected]
         assert failed_rules(boxes, rules) == [[]]
+
+
+# By COCO's number: nose, eyes, ears; shoulders, elbows, wrists; hips; knees, ankles.
+PARTS_OF = ["head_hidden"] * 5 + ["upper_body_hidden"] * 6 + ["hips_hidden"] * 2 + ["legs_hidden"] * 4
+
+
+@pytest.mark.parametrize("number", range(17))
+def test_each_keypoint_counts_for_its_part_from_the_threshold_on(number: int) -> None:
+    boxes, points = np.array([[0, 0, 100, 250, 0.9]], np.float32), np.full((1, 17, 3), 0.49, np.float32)
+    points[0, number, 2] = 0.5
+    rules = RulesConfig.model_validate({f"min_{part}_points": 1 for part in ("head", "upper", "hip", "leg")})
+    hidden = [name for name in dict.fromkeys(PARTS_OF) if name != PARTS_OF[number]]
+    assert failed_rules(boxes, rules, keypoints=points) == [hidden]
 
 
 def test_nobody_found_in_a_box_fails_every_rule_on_keypoints() -> None:
