@@ -15,7 +15,8 @@ from pipeline.errors import RunFailed, UserError
 from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.recipe_files import shipped_recipes
-from pipeline.run.plan import plan_stage
+from pipeline.run.announcement import announce
+from pipeline.run.plan import Plan, plan_stage
 from pipeline.run.progress import ON_BAR, counted
 from pipeline.run.runner import RunContext, StageSummary, run_stages
 from pipeline.run.stage import Stage
@@ -48,14 +49,17 @@ def run_recipe(
     stages = _checked(recipe, first, last)
     console = _console()
     corpus = Corpus(recipe.corpus)
-    if _nothing_to_do(corpus, recipe, stages, retry=retry):
+    first_plan = _first_to_do(corpus, recipe, stages, retry=retry)
+    if first_plan is None:
         console.print(f"Nothing to do: {recipe.corpus} is up to date with {path}.", soft_wrap=True)
         return
     run_id = record.new_run_id()
     run = RunContext(corpus=corpus, recipe=recipe, run_id=run_id, console=console, retry=retry)
-    log.info("run %s: %s into %s, on a %s", run_id, path, recipe.corpus, cluster.connect(address, recipe.run))
     try:
         with record.recorded(corpus, recipe, stages, run_id) as summaries:
+            # Before the cluster starts, which may take minutes: until then status would find nothing in a new corpus.
+            announce(corpus, run_id, first_plan, retry=retry)
+            log.info("run %s: %s into %s, on a %s", run_id, path, recipe.corpus, cluster.connect(address, recipe.run))
             for summary in run_stages(run, stages):
                 summaries.append(summary)
                 _say_stage(summary)
@@ -299,9 +303,10 @@ def _existing(uri: str) -> Corpus:
     return corpus
 
 
-def _nothing_to_do(corpus: Corpus, recipe: Recipe, stages: Sequence[Stage], *, retry: bool) -> bool:
+def _first_to_do(corpus: Corpus, recipe: Recipe, stages: Sequence[Stage], *, retry: bool) -> Plan | None:
+    """Plan of the first stage that has anything to do."""
     plans = (plan_stage(corpus, recipe, stage) for stage in stages)
-    return all(not plan.todo(retry=retry).num_rows and not plan.retired.num_rows for plan in plans)
+    return next((plan for plan in plans if plan.todo(retry=retry).num_rows or plan.retired.num_rows), None)
 
 
 def _say_stage(summary: StageSummary) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, ledger_stages, query
 from pipeline.flow.order import WRITERS
-from pipeline.run.progress import announced_path
+from pipeline.run.announcement import announced_path
 
 # A run that says nothing for so long, and for ten times as long as a unit takes it, was killed.
 _SILENT_S: Final = 600

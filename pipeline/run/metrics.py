@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pipeline.run.pace import Pace
+
 # Name, kind, labels beside stage and run, and what it says.
 METRICS: Final = {
     "reidforge_units": ("counter", ("status",), "Outcomes of units: ok, empty, failed (tried again) or quarantined."),
@@ -14,7 +16,7 @@ METRICS: Final = {
     "reidforge_rows": ("counter", (), "Rows written, all tables together."),
     "reidforge_busy_seconds": ("counter", (), "Work time, summed over the operators."),
     "reidforge_units_left": ("gauge", (), "Units of this run that are not settled yet."),
-    "reidforge_seconds_left": ("gauge", (), "Time left at the pace of this run so far."),
+    "reidforge_seconds_left": ("gauge", (), "Estimated time left, from the units that ended lately; absent at first."),
     "reidforge_frames_per_second": ("gauge", (), "Frames decoded per second of this run so far."),
     "reidforge_crops_per_second": ("gauge", (), "Crops cut per second of this run so far."),
 }
@@ -46,7 +48,8 @@ class Meter:
 
     def __init__(self, stage: str, run_id: str, todo: int) -> None:
         self.labels = {"stage": stage, "run": run_id}
-        self.left, self.settled = todo, 0
+        self.left = todo
+        self.pace = Pace(todo)
         self.frames = self.crops = 0
         self.began = time.monotonic()
         self._gauge("reidforge_units_left", todo)
@@ -64,16 +67,17 @@ class Meter:
         self.crops += row.get("crops") or 0
         # A unit that failed is tried again in the next pass.
         if row["status"] != "failed":
-            self.left, self.settled = self.left - 1, self.settled + 1
-        self._tell_pace()
+            self.left -= 1
+            self.pace.add(1)
+        self._report_pace()
 
-    def _tell_pace(self) -> None:
+    def _report_pace(self) -> None:
         seconds = max(time.monotonic() - self.began, 1e-3)
         self._gauge("reidforge_units_left", self.left)
         self._gauge("reidforge_frames_per_second", self.frames / seconds)
         self._gauge("reidforge_crops_per_second", self.crops / seconds)
-        if self.settled:
-            self._gauge("reidforge_seconds_left", seconds / self.settled * self.left)
+        if (left := self.pace.seconds_left()) is not None:
+            self._gauge("reidforge_seconds_left", left)
 
     def _add(self, name: str, value: float, **labels: str) -> None:
         # Ray refuses a step of nothing.

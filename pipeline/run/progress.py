@@ -1,7 +1,5 @@
 """Progress of a run: a live bar on a terminal, plain lines elsewhere, and a log in both cases."""
 
-import datetime as dt
-import json
 import logging
 import math
 import time
@@ -20,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.corpus.files import Corpus
+from pipeline.run.pace import WINDOW_S, Pace
 
 log = logging.getLogger("reidforge")
 
@@ -52,7 +50,8 @@ class Part:
     seconds_left: float
 
     def __str__(self) -> str:
-        return f"{self.step} {self.done} of {self.total}, {self.note}, about {duration(self.seconds_left)} left"
+        left = f", about {duration(self.seconds_left)} left" if self.done < self.total else ""
+        return f"{self.step} {self.done} of {self.total}, {self.note}{left}"
 
 
 class StageProgress(Protocol):
@@ -83,7 +82,15 @@ class BarProgress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        self.bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True)
+        self.bar = Progress(
+            *columns,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            # Units may take minutes; Rich's own 30 s would forget one before the next ends.
+            speed_estimate_period=WINDOW_S,
+        )
         self.task = self.bar.add_task(stage, total=total, note=counted(total, unit))
         self.part: TaskID | None = None
         self.lines = _Lines(stage)
@@ -112,26 +119,20 @@ class LineProgress:
     """A line every few seconds."""
 
     def __init__(self, stage: str, unit: str, total: int) -> None:
-        self.stage, self.unit, self.total = stage, unit, total
-        self.done = 0
-        self.began = self.said = time.monotonic()
+        self.stage, self.unit = stage, unit
+        self.pace = Pace(total)
+        self.written = time.monotonic()
         self.lines = _Lines(stage)
 
     def advance(self, units: int, note: str) -> None:
         """Log how many units have ended, if the last line is old enough."""
-        self.done += units
+        self.pace.add(units)
         now = time.monotonic()
-        if now - self.said > LINE_SECONDS and self.done < self.total:
-            self.said = now
-            left = (now - self.began) / self.done * (self.total - self.done)
-            log.info(
-                "%s: %d of %s (%s), about %s left",
-                self.stage,
-                self.done,
-                counted(self.total, self.unit),
-                note,
-                duration(left),
-            )
+        if now - self.written > LINE_SECONDS and self.pace.done < self.pace.total:
+            self.written = now
+            left = self.pace.seconds_left()
+            text = "" if left is None else f", about {duration(left)} left"
+            log.info("%s: %d of %s (%s)%s", self.stage, self.pace.done, counted(self.pace.total, self.unit), note, text)
 
     def within(self, part: Part) -> None:
         """Log how far a unit is, if the last line is old enough."""
@@ -173,14 +174,3 @@ def stage_progress(console: Console, stage: str, unit: str, total: int) -> Stage
     if console.is_terminal:
         return BarProgress(console, stage, unit, total)
     return LineProgress(stage, unit, total)
-
-
-def announce(corpus: Corpus, run_id: str, stage: str, *, wanted: int, todo: int) -> None:
-    """Say what a run is about to do: the ledger knows what was done, not what was to be done."""
-    began = dt.datetime.now(dt.UTC).isoformat()
-    corpus.put(announced_path(run_id, stage), json.dumps({"began": began, "wanted": wanted, "todo": todo}).encode())
-
-
-def announced_path(run_id: str, stage: str) -> str:
-    """File in which a run announces a stage."""
-    return f"runs/{run_id}/stages/{stage}.json"

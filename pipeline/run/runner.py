@@ -15,9 +15,10 @@ from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, LedgerWriter, retired
 from pipeline.errors import RunFailed
 from pipeline.recipe import Recipe
+from pipeline.run.announcement import announce
 from pipeline.run.metrics import Meter
 from pipeline.run.plan import Plan, plan_stage
-from pipeline.run.progress import announce, counted, stage_progress
+from pipeline.run.progress import counted, stage_progress
 from pipeline.run.stage import Job, Stage
 from pipeline.run.units import LOST, SETUP
 
@@ -89,7 +90,7 @@ def _run_passes(run: RunContext, stage: Stage, plan: Plan, ledger: LedgerWriter,
     todo = plan.todo(retry=run.retry)
     if not todo.num_rows:
         return
-    announce(run.corpus, run.run_id, stage.name, wanted=plan.wanted.num_rows, todo=todo.num_rows)
+    announce(run.corpus, run.run_id, plan, retry=run.retry)
     meter = Meter(stage.name, run.run_id, todo.num_rows)
     while todo.num_rows:
         log.info("%s: %d of %s to do", stage.name, todo.num_rows, counted(plan.wanted.num_rows, stage.unit))

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,8 @@ def test_a_ray_that_cannot_start_is_told_in_one_line(tmp_path: Path, monkeypatch
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("reidforge: Ray did not start on this machine")
     assert "Traceback" not in done.stderr
+    # The run announced itself before it tried, so that status has something to say meanwhile.
+    (announced,) = (tmp_path / "corpus").glob("runs/*/stages/*.json")
+    assert announced.name == "crawl.json"
+    facts = json.loads(announced.read_text())
+    assert (facts["wanted"], facts["todo"]) == (1, 1)

@@ -37,7 +37,7 @@ def test_without_a_terminal_the_first_and_last_steps_of_a_unit_are_lines(caplog:
     lines = list(dict.fromkeys(record.getMessage() for record in caplog.records))
     assert lines == [
         "pretrain: step 3 of 40, loss 2.5, 80 samples/s, about 5 min left",
-        "pretrain: step 40 of 40, loss 2.5, 80 samples/s, about 5 min left",
+        "pretrain: step 40 of 40, loss 2.5, 80 samples/s",
     ]
 
 
@@ -58,3 +58,20 @@ def test_on_a_terminal_a_unit_has_a_bar_and_the_log_its_lines(caplog: pytest.Log
     assert "3/40" in screen.getvalue()
     assert "pretrain: step 3" not in screen.getvalue()
     assert "pretrain: step 3 of 40" in caplog.text
+
+
+def test_a_line_has_no_estimate_while_it_would_be_a_guess(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Units that run at once end together: a line said "about 228 s left" 0.3 s before the end of its stage."""
+    monkeypatch.setattr("pipeline.run.progress.LINE_SECONDS", -1)
+    caplog.set_level(logging.INFO, "reidforge")
+    logging.getLogger("reidforge").addHandler(caplog.handler)
+    try:
+        with stage_progress(Console(file=io.StringIO()), "detect", "chunk", 3) as progress:
+            for done in (1, 2, 3):
+                progress.advance(1, f"{done} ok")
+    finally:
+        logging.getLogger("reidforge").removeHandler(caplog.handler)
+    lines = list(dict.fromkeys(record.getMessage() for record in caplog.records))
+    assert lines == ["detect: 1 of 3 chunks (1 ok)", "detect: 2 of 3 chunks (2 ok)"]
