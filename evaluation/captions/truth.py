@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from stages.arrays import Codes
-from stages.caption.bank.bank import Bank, block_facets, prompts_of
+from stages.caption.bank.bank import Bank
 from stages.caption.bank.phrases import NONE
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
@@ -53,27 +53,3 @@ def value_index(bank: Bank, name: str, value: str) -> int:
     if value not in index:
         raise BankError(f"{name}: no value {value!r} in bank {bank.name}; accepted: {', '.join(index)}")
     return index[value]
-
-
-def prompt_texts(attributes: Mapping[str, str], bank: Bank, *, negatives: bool = True) -> list[str]:
-    """The prompts of the bank that are true of a person, in the bank's order.
-
-    Args:
-        attributes: Value by attribute, as for ``describe``; a composed attribute gives prompts when all its factors
-            are given.
-        bank: The bank.
-        negatives: Whether the value ``none`` gives its prompts too ("a photo of a person without a bag").
-
-    Raises:
-        BankError: An attribute or a value is not in the bank.
-    """
-    positions = {name: value_index(bank, name, value) for name, value in attributes.items()}
-    texts: list[str] = []
-    for block in bank.attributes:
-        facets = block_facets(block)
-        if not all(facet.name in positions for facet in facets):
-            continue
-        chosen = {facet.factor: facet.phrases[positions[facet.name]] for facet in facets}
-        if negatives or all(phrase.value != NONE for phrase in chosen.values()):
-            texts += prompts_of(block, chosen)
-    return texts

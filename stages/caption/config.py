@@ -14,77 +14,77 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Thresholds(Config):
-    """How surely a value must be read to be told."""
+    """How certain a reading must be for captions to state it."""
 
     probability: float | None = Field(default=None, ge=0, le=1)
-    """Least probability; null: the default."""
+    """Minimum probability; null: the default."""
     margin: float | None = Field(default=None, ge=0, le=1)
-    """Least distance to the runner-up; null: the default."""
+    """Minimum distance to the runner-up; null: the default."""
 
 
 class UnknownConfig(Config):
-    """When a reading is unknown and leaves the sentence."""
+    """When a reading counts as unknown, so that captions omit it."""
 
     probability: float | None = Field(default=None, ge=0, le=1)
-    """Below this probability a required attribute is unknown. Null: 0.4; 0 where faithful."""
+    """A required attribute below this probability is unknown. Null: 0.4; 0 if faithful."""
     margin: float | None = Field(default=None, ge=0, le=1)
-    """Below this distance to the runner-up any attribute is unknown. Null: 0.1; 0 where faithful."""
+    """Any attribute with a smaller distance to the runner-up is unknown. Null: 0.1; 0 if faithful."""
     attributes: dict[str, Thresholds] = Field(default_factory=dict)
-    """Other thresholds for single attributes or factors, required or optional, such as upper_colour."""
+    """Thresholds of single attributes or factors, required or optional, such as upper_colour."""
 
 
 class EvidenceConfig(Config):
-    """What pixels and detector have to say."""
+    """How the colours of pixels and the detected objects affect readings."""
 
     demand: tuple[str, ...] = ()
-    """Attributes that are unknown where the evidence says another value than CLIP."""
+    """Attributes that are unknown where the evidence differs from the reading."""
     prefer: tuple[str, ...] = ()
-    """Attributes whose value is the evidence's where there is any; the attribute's row tells its source."""
+    """Attributes whose value is taken from the evidence where it exists; column ``source`` records this."""
     colour_share: float = Field(default=0.4, ge=0, le=1)
-    """A colour that fewer of the clothing's pixels have is no evidence."""
+    """A colour is evidence if at least this share of the garment's pixels has it."""
     object_confidence: float = Field(default=0.5, ge=0, le=1)
-    """A thing that the detector is less sure of is no evidence."""
+    """A detected object is evidence if the detector's confidence is at least this."""
 
 
 class CaptionConfig(Config):
     """How attributes are read from features and how sentences are written."""
 
     variant: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    """Name of the variant; its captions live side by side with those of others."""
+    """Name of the variant; captions of several variants exist side by side."""
     bank: str = "unipt14"
-    """Phrase bank: name of a shipped one, or path of a YAML file."""
+    """Phrase bank: name of a shipped one, or the path of a YAML file."""
     grammar: str | None = None
-    """Sentence templates: name of a shipped grammar, or path of a YAML file; null takes the one that the bank names."""
+    """Grammar of the sentences: name of a shipped one, or the path of a YAML file; null takes the bank's."""
     faithful: bool = False
-    """As UniPT (ICCV 2023): whole crop, best phrase of each required attribute, optional ones above 0.9, no unknown."""
+    """As UniPT (ICCV 2023): whole crop, best phrase of each required attribute, optional ones above 0.9."""
     optional_threshold: float = Field(default=0.9, ge=0, le=1)
-    """An optional attribute is told when its probability is above this."""
+    """Captions state an optional attribute if its probability is above this."""
     unknown: UnknownConfig = UnknownConfig()
-    """When a reading is unknown and leaves the sentence."""
+    """When a reading counts as unknown, so that captions omit it."""
     logit_scale: Positive | None = None
-    """Factor on cosine similarities before the softmax; null takes the model's own."""
+    """Factor on cosine similarities before the softmax; null takes the model's."""
     calibration: dict[str, Positive] | str = Field(default_factory=dict)
-    """Temperature per attribute, above 1 where it is read too surely; or a YAML file that reidforge calibrate wrote."""
+    """Temperature per attribute, above 1 to correct overconfident readings; or a YAML file from reidforge calibrate."""
     prior: Prior = "none"
-    """corpus or reference: damp phrases of required attributes that win everywhere, by their mean over one of these."""
+    """corpus or reference: damp phrases that win everywhere, by the mean features of one of these."""
     prior_strength: float = Field(default=0.5, gt=0, le=1)
-    """Share of that mean that is taken off."""
+    """Share of that mean that is subtracted."""
     reference: str | None = None
-    """Embeddings of a reference set, a Parquet file that reidforge calibrate writes; for prior: reference."""
+    """Embeddings of a reference set, a Parquet file from reidforge calibrate; for prior: reference."""
     evidence: EvidenceConfig = EvidenceConfig()
-    """What the colours of the pixels and the things that the detector saw may do."""
+    """How the colours of pixels and the detected objects affect readings."""
     captions_per_crop: int = Field(default=1, ge=1, le=64)
-    """Sentences written for each crop."""
+    """Captions written for each crop."""
     styles: tuple[Style, ...] = Field(default=("short", "plain", "long"), min_length=1)
-    """Styles, taken in turn for the captions of a crop."""
+    """Styles; the captions of a crop take them in turn."""
     templates: int | None = Field(default=None, ge=1)
-    """Use only so many templates, the same ones every time; null uses all."""
+    """Number of templates to use, always the same ones; null uses all."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """With the crop's id it fixes every choice of template and wording."""
+    """With the crop's id it determines every choice of template and wording."""
 
     @model_validator(mode="after")
-    def _as_the_paper(self) -> "CaptionConfig":
-        strays = {
+    def _faithful_to_the_paper(self) -> "CaptionConfig":
+        changed = {
             "optional_threshold": self.optional_threshold != 0.9,
             "unknown": self.unknown != UnknownConfig(),
             "calibration": bool(self.calibration),
@@ -92,17 +92,17 @@ class CaptionConfig(Config):
             "evidence.demand": bool(self.evidence.demand),
             "evidence.prefer": bool(self.evidence.prefer),
         }
-        named = [name for name, stray in strays.items() if stray]
+        named = [name for name, is_changed in changed.items() if is_changed]
         if self.faithful and named:
             raise ValueError(f"faithful: true fixes {', '.join(named)}; remove them, or set faithful: false")
         return self
 
     @model_validator(mode="after")
-    def _of_a_piece(self) -> "CaptionConfig":
+    def _consistent(self) -> "CaptionConfig":
         if (self.prior == "reference") != (self.reference is not None):
             raise ValueError(
-                f"prior {self.prior!r} with reference {self.reference!r}: give a file as reference if, and only if, "
-                "prior is 'reference'"
+                f"prior {self.prior!r} with reference {self.reference!r}: give a reference file if prior is "
+                "'reference', and only then"
             )
         both = sorted(set(self.evidence.demand) & set(self.evidence.prefer))
         if both:
@@ -110,12 +110,15 @@ class CaptionConfig(Config):
         return self
 
     def thresholds(self, name: str, *, optional: bool) -> tuple[float, float]:
-        """Least probability and least margin of an attribute or factor."""
-        own = self.unknown.attributes.get(name, Thresholds())
-        usual = self.unknown.probability if self.unknown.probability is not None else 0.0 if self.faithful else 0.4
-        margin = self.unknown.margin if self.unknown.margin is not None else 0.0 if self.faithful else 0.1
-        probability = self.optional_threshold if optional else usual
-        return (
-            probability if own.probability is None else own.probability,
-            margin if own.margin is None else own.margin,
-        )
+        """Minimum probability and minimum margin of an attribute or factor."""
+        given, own = self.unknown, self.unknown.attributes.get(name, Thresholds())
+        if optional:
+            probability = self.optional_threshold
+        else:
+            probability = _or_default(given.probability, 0.0 if self.faithful else 0.4)
+        margin = _or_default(given.margin, 0.0 if self.faithful else 0.1)
+        return _or_default(own.probability, probability), _or_default(own.margin, margin)
+
+
+def _or_default(given: float | None, default: float) -> float:
+    return default if given is None else given

@@ -1,8 +1,8 @@
-"""The phrase bank: which attributes there are, how they are prompted for, and how sentences tell them.
+"""The phrase bank: the attributes, their prompts, and the words that state them in sentences.
 
-A bank is a YAML file. Its model follows UniPT's divide step (ICCV 2023): required attributes, of which the best phrase
-is taken, and optional ones, which have a negative phrase. Composed attributes declare factors (colour, garment), and
-their phrases are the product; modifiers are read by themselves and told within a composed attribute (striped).
+A bank is a YAML file. Its model follows UniPT's divide step (ICCV 2023): the best phrase of a required attribute is
+taken; an optional attribute has a negative phrase. A composed attribute declares factors (colour, garment), and its
+phrases are their product; a modifier (striped) is read separately and stated within a composed attribute.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from stages.config import Config
 
 SHIPPED = Path(__file__).parent / "banks"
 
-
+# The model of the blocks below each key, for messages about unknown keys.
 _BLOCKS: dict[str, type[Config]] = {
     "attributes": Attribute,
     "phrases": Phrase,
@@ -44,11 +44,6 @@ class Facet:
     factor: str | None
     phrases: tuple[Phrase, ...]
 
-    @property
-    def is_head(self) -> bool:
-        """True for an attribute itself, false for a factor beside the head."""
-        return self.factor in (None, self.block.head)
-
     @cached_property
     def index(self) -> dict[str, int]:
         """Position of each value."""
@@ -64,25 +59,25 @@ def block_facets(block: Attribute) -> list[Facet]:
 
 
 class Bank(Config):
-    """A whole phrase bank."""
+    """A phrase bank."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the bank."""
     version: int = Field(ge=1)
-    """Counted up when the bank changes."""
+    """Incremented when the bank changes."""
     grammar: str = "english"
-    """Grammar that tells its groups, where a recipe names none: a shipped one, or path of a YAML file."""
+    """Grammar for recipes that name none: a shipped one, or the path of a YAML file. It must state all its groups."""
     person: Phrase
-    """What a sentence says when the noun attribute is unknown."""
+    """The noun for the person where the noun attribute is unknown."""
     verbs: dict[str, tuple[Verb, ...]]
-    """Verbs by name, each with one or more ways to say it."""
+    """Verbs by name, each with one or more alternatives."""
     lists: dict[str, tuple[Phrase, ...]] = Field(default_factory=dict)
-    """Phrases shared between attributes by YAML anchors."""
+    """Phrases that attributes share by YAML anchors."""
     attributes: tuple[Attribute, ...] = Field(min_length=1)
     """The attributes, in the order in which sentences list them."""
 
     @model_validator(mode="after")
-    def _joined_up(self) -> "Bank":
+    def _consistent(self) -> "Bank":
         names = [facet.name for facet in self.facets]
         if len(set(names)) < len(names):
             raise ValueError(f"attribute names must differ: {names}")
@@ -110,10 +105,10 @@ class Bank(Config):
         for template in [*block.orders, *others]:
             if sorted(fields(template)) != sorted(blanks):
                 accepted = ", ".join(f"{{{name}}}" for name in blanks)
-                raise ValueError(f"attributes.{block.name}: compose {template!r} must hold each of {accepted} once")
+                raise ValueError(f"attributes.{block.name}: compose {template!r} must contain each of {accepted} once")
 
     def modifiers(self, block: Attribute) -> list[Attribute]:
-        """The attributes that are told within a composed one."""
+        """The attributes that are stated within a composed one."""
         return [other for other in self.attributes if other.group == MODIFIER and other.modifies == block.name]
 
     def _all_phrases(self) -> Iterator[tuple[Facet, Phrase]]:
@@ -139,7 +134,7 @@ class Bank(Config):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the bank's content; layout, comments and anchors of the file do not count."""
+        """SHA-256 of the content; comments, layout and anchors of the file do not affect it."""
         content = self.model_dump(mode="json", exclude={"lists"})
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -150,12 +145,12 @@ def _known(key: str, given: str | None, accepted: Collection[str]) -> None:
 
 
 def compose(block: Attribute, chosen: Mapping[str, Phrase], texts: Mapping[str, str]) -> str:
-    """The words of a composed attribute, without article; a blank that is not among ``texts`` leaves no trace."""
+    """The words of a composed attribute, without article; blanks that are not in ``texts`` are left out."""
     order = next((phrase.compose for phrase in chosen.values() if phrase.compose), block.compose) or ""
     return squeeze(order.format(**{name: texts.get(name, "") for name in fields(order)}))
 
 
-def prompts_of(block: Attribute, chosen: Mapping[str | None, Phrase]) -> list[str]:
+def _prompts(block: Attribute, chosen: Mapping[str | None, Phrase]) -> list[str]:
     """The prompts of one phrase.
 
     Args:
@@ -174,11 +169,11 @@ def prompts_of(block: Attribute, chosen: Mapping[str | None, Phrase]) -> list[st
 
 
 def block_prompts(block: Attribute) -> list[list[str]]:
-    """The prompts of every phrase; for a composed attribute of the product of its factors, the last varying fastest."""
+    """The prompts of every phrase; of a composed attribute, of every combination, the last factor varying fastest."""
     facets = block_facets(block)
     combinations = itertools.product(*(facet.phrases for facet in facets))
     factors = [facet.factor for facet in facets]
-    return [prompts_of(block, dict(zip(factors, row, strict=True))) for row in combinations]
+    return [_prompts(block, dict(zip(factors, row, strict=True))) for row in combinations]
 
 
 def load_bank(source: str) -> Bank:
@@ -188,7 +183,7 @@ def load_bank(source: str) -> Bank:
         source: Name of a shipped bank (``unipt14``), or path of a YAML file.
 
     Raises:
-        BankError: The bank does not exist or is not valid; names the key, the value given and what is accepted.
+        BankError: The bank does not exist or is not valid; the message states the key, the value and what is accepted.
     """
     return parse_bank(bank_path(source).read_text(encoding="utf-8"), str(source))
 
@@ -207,7 +202,7 @@ def bank_path(source: str) -> Path:
 
 
 def parse_bank(text: str, source: str = "bank") -> Bank:
-    """As ``load_bank``, from the text of the YAML file; ``source`` stands in messages."""
+    """As ``load_bank``, from the text of the YAML file; ``source`` names it in messages."""
     content = read_yaml(text, source)
     try:
         return Bank.model_validate(content)

@@ -1,4 +1,4 @@
-"""Articles and lists: the few rules of English that every sentence needs."""
+"""The rules of English that every sentence needs: articles and lists."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Literal
 
 Number = Literal["singular", "plural", "mass"]
 
-# Spelling misleads about the first sound of these; everything else goes by its first letter.
+# Words whose first sound differs from their first letter; the first letter decides for all others.
 _CONSONANT_SOUND = re.compile(r"^(uni(?!n)|use|usu|uti|eu|ewe|one\b|once|ute)", re.IGNORECASE)
 _VOWEL_SOUND = re.compile(r"^(hour|honest|honou?r|heir|x-ray)", re.IGNORECASE)
 
@@ -21,24 +21,24 @@ def article(text: str) -> str:
 
 
 def with_article(text: str, number: Number) -> str:
-    """The noun phrase as a prompt says it: ``a hat``, ``gloves``, ``short hair``."""
+    """The noun phrase with its article, as in a prompt: ``a hat``, ``gloves``, ``short hair``."""
     return f"{article(text)} {text}" if number == "singular" else text
 
 
 def squeeze(text: str) -> str:
-    """Single spaces, none at the ends."""
+    """The text with single spaces, and none at the ends."""
     return " ".join(text.split())
 
 
 def listed(items: Sequence[str]) -> str:
-    """Nouns in a row: ``a, b and c``."""
+    """A list of nouns: ``a, b and c``."""
     if len(items) == 1:
         return items[0]
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def clauses(items: Sequence[str]) -> str:
-    """Clauses in a row, with the comma that keeps their own lists apart: ``wears a and b, and has c``."""
+    """A list of clauses, with a comma to separate it from the lists inside them: ``wears a and b, and has c``."""
     if len(items) == 1:
         return items[0]
     if len(items) == 2 and " and " not in items[0]:

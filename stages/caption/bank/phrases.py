@@ -1,4 +1,4 @@
-"""The parts of a phrase bank: phrases with their synonyms, verbs, and attributes, each checked on its own."""
+"""The parts of a phrase bank: phrases with synonyms, verbs and attributes, each validated on its own."""
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
@@ -13,13 +13,13 @@ from stages.embed.config import Region
 
 NONE = "none"
 
-# Groups that the grammar does not place: they are part of the noun phrase for the person, or of another attribute's.
+# Groups that no grammar places: their words belong to the person's noun phrase, or to another attribute's.
 NOUN: Final = "noun"
 ADJECTIVE: Final = "adjective"
 MODIFIER: Final = "modifier"
 WORDS_OF_OTHERS: Final = (NOUN, ADJECTIVE, MODIFIER)
 
-# Groups whose attributes are nouns in every grammar: without a verb they could not be told.
+# Groups whose attributes are nouns in every grammar: a sentence cannot state them without a verb.
 _VERBAL: Final = ("clothes", "looks", "accessories", "things")
 
 Weight = Annotated[float, Field(gt=0)]
@@ -27,7 +27,7 @@ Weight = Annotated[float, Field(gt=0)]
 
 @lru_cache(maxsize=1024)
 def fields(template: str) -> tuple[str, ...]:
-    """Names of the blanks of a template, in order."""
+    """Names of the blanks of a text, in order."""
     return tuple(name for _, name, _, _ in Formatter().parse(template) if name is not None)
 
 
@@ -35,7 +35,8 @@ def _check_fields(template: str, accepted: set[str], *, need: bool) -> None:
     given = fields(template)
     if set(given) - accepted or (need and not given):
         names = ", ".join(f"{{{name}}}" for name in sorted(accepted))
-        raise ValueError(f"{template!r} has the blanks {given}; accepted: {names}")
+        blanks = ", ".join(f"{{{name}}}" for name in given) or "no blanks"
+        raise ValueError(f"{template!r} has {blanks}; accepted: {names}")
 
 
 def _heaviest(regions: Mapping[str, Any]) -> str:
@@ -44,39 +45,39 @@ def _heaviest(regions: Mapping[str, Any]) -> str:
 
 
 class Synonym(Config):
-    """Another wording, used in sentences only."""
+    """An alternative wording, for sentences only."""
 
     text: str
-    """Words without article; empty says nothing."""
+    """Words without article; empty for no words."""
     weight: float = Field(default=1.0, gt=0)
-    """How often it is taken, against the others."""
+    """How often it is chosen, relative to the other wordings."""
     number: Number | None = None
-    """Its number, where it differs from the phrase's."""
+    """Its number, if it differs from the phrase's."""
 
 
 class Phrase(Config):
     """One value of an attribute."""
 
     value: str = Field(min_length=1)
-    """Name of the value, as tables hold it."""
+    """Name of the value in tables."""
     text: str = Field(min_length=1)
-    """Words without article, as prompts say them."""
+    """Words without article, as prompts use them."""
     weight: float = Field(default=1.0, gt=0)
-    """How often a sentence takes the text itself, against its synonyms."""
+    """How often a sentence uses the text itself, relative to its synonyms."""
     number: Number = "singular"
     """singular (a hat), plural (gloves) or mass (short hair)."""
     synonyms: tuple[Synonym, ...] = ()
-    """Other wordings; a bare string has weight 1."""
+    """Alternative wordings; a plain string has weight 1."""
     pronoun: Literal["he", "she", "they"] | None = None
-    """Pronoun of a person of this class; for the noun attribute."""
+    """Pronoun for such a person; phrases of the noun attribute need it."""
     hides: tuple[str, ...] = ()
-    """Attributes that sentences leave out when this value is told."""
+    """Attributes that sentences omit when this value is stated."""
     verb: str | None = None
-    """Verb that takes this value as its object, in place of the attribute's."""
+    """Verb that takes this value as its object, instead of the attribute's."""
     prompts: tuple[str, ...] = ()
-    """Prompts of this value alone, in place of the attribute's."""
+    """Prompts for this value only, instead of the attribute's."""
     compose: str | None = None
-    """Order of words with this factor, in place of the attribute's."""
+    """Word order with this factor, instead of the attribute's."""
 
     @field_validator("synonyms", mode="before")
     @classmethod
@@ -100,49 +101,49 @@ class Phrase(Config):
 
 
 class Verb(Config):
-    """One way to say how a person has a thing: ``wear``, ``wears``, ``wearing``."""
+    """One verb that joins a person and an object: ``wear``, ``wears``, ``wearing``."""
 
     plain: str
     """With they: ``wear``, ``are dressed in``."""
     third: str
-    """With he, she and the person: ``wears``, ``is dressed in``."""
+    """With he, she and nouns: ``wears``, ``is dressed in``."""
     joined: str
-    """Between a noun and its object: ``wearing``, ``with``."""
+    """Between the noun and the object: ``wearing``, ``with``."""
     progressive: bool = False
-    """True when ``is`` may stand before the joined form."""
+    """Whether ``is`` may precede the joined form (is wearing)."""
     weight: float = Field(default=1.0, gt=0)
-    """How often it is taken, against the verb's other ways."""
+    """How often it is chosen, relative to the verb's alternatives."""
 
 
 class Attribute(Config):
-    """One attribute: what to prompt for, where to look and how to tell it."""
+    """One attribute: its prompts, where in the crop it is read, and how sentences state it."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    """Name, as tables hold it."""
+    """Name of the attribute in tables."""
     kind: Literal["required", "optional"]
-    """required: the best phrase is taken; optional: a phrase is told only when it is likely."""
+    """required: the best phrase is taken; optional: a phrase is stated only if it is likely."""
     region: Region
-    """Part of the crop that it is read from; of a blend, the part with the largest weight."""
+    """Region of the crop that it is read from; of a blend, the region with the largest weight."""
     regions: dict[Region, Weight] = Field(default_factory=dict)
-    """In place of region: a weighted blend of parts, such as {feet: 0.7, lower: 0.3}."""
+    """Instead of region: a weighted blend of regions, such as {feet: 0.7, lower: 0.3}."""
     group: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    """Part of the sentence that tells it: noun, adjective, modifier, or a group of the grammar."""
+    """Part of the sentence that states it: noun, adjective, modifier, or a group of the grammar."""
     verb: str | None = None
-    """Verb that takes it as its object, a key of the bank's verbs; without one it is told as a participle (walking)."""
+    """Verb that takes it as its object, a key of the bank's verbs; without one it is a participle (walking)."""
     modifies: str | None = None
-    """Group modifier: the composed attribute whose words it joins, as the blank {<its own name>} of compose."""
+    """For the group modifier: the composed attribute that it belongs to, whose compose has a blank of its name."""
     prompts: tuple[str, ...] = Field(min_length=1)
-    """Prompt templates; their text features are averaged."""
+    """Prompts with the blank {phrase} or {a_phrase}; their text features are averaged."""
     phrases: tuple[Phrase, ...] = ()
-    """Its values, unless it is composed."""
+    """The values of an attribute that is not composed."""
     factors: dict[str, tuple[Phrase, ...]] = Field(default_factory=dict)
-    """Composed: the factors whose product its phrases are."""
+    """Composed: the factors; the attribute's phrases are their product."""
     compose: str | None = None
-    """Composed: order of words, with one blank per factor and per attribute that modifies this one."""
+    """Composed: word order, with one blank per factor and per modifier."""
     head: str | None = None
-    """Composed: factor that bears the attribute's own name, number and grammar; the others are <name>_<factor>."""
+    """Composed: the factor that has the attribute's name, number and grammar; the others are <name>_<factor>."""
     generic: Phrase | None = None
-    """Composed: what a sentence says when the head is unknown but another factor is not; null tells nothing."""
+    """Composed: the noun when the head is unknown but another factor is known (top); null states nothing then."""
 
     @model_validator(mode="before")
     @classmethod
@@ -162,51 +163,53 @@ class Attribute(Config):
 
     @cached_property
     def blend(self) -> Mapping[Region, float]:
-        """Share of each region in the reading, together 1; ``{region: 1.0}`` where it is read from one alone."""
+        """Share of each region in the reading, which sum to 1; ``{region: 1.0}`` for a single region."""
         total = sum(self.regions.values())
         return {region: weight / total for region, weight in self.regions.items()} or {self.region: 1.0}
 
     @property
     def values(self) -> tuple[Phrase, ...]:
-        """Its phrases; of a composed attribute, those of the factor that bears its name."""
+        """Its phrases; of a composed attribute, those of the head."""
         return self.factors[self.head] if self.head else self.phrases
 
     @property
     def orders(self) -> list[str]:
-        """Composed: every order of words that may be taken, the attribute's own and those of single phrases."""
+        """Composed: every word order in use, the attribute's and those of single phrases."""
         own = [phrase.compose for phrases in self.factors.values() for phrase in phrases if phrase.compose]
         return [self.compose or "", *own]
 
     @model_validator(mode="after")
-    def _whole(self) -> "Attribute":
+    def _consistent(self) -> "Attribute":
         if bool(self.phrases) == bool(self.factors):
-            raise ValueError("give either phrases or factors, and at least one of them")
+            raise ValueError("give either phrases or factors")
         if self.group in _VERBAL and self.verb is None:
             raise ValueError(f"group {self.group!r} needs a verb")
         if (self.group == MODIFIER) != (self.modifies is not None):
-            raise ValueError(f"group {MODIFIER!r} and the key 'modifies' belong together")
+            raise ValueError(f"group {MODIFIER!r} needs the key 'modifies', and no other group accepts it")
         if self.factors:
             self._check_factors()
         for phrases in self.factors.values() or (self.phrases,):
             self._check_values([phrase.value for phrase in phrases])
         if self.group == NOUN and any(phrase.pronoun is None for phrase in self.phrases):
-            raise ValueError("every phrase of the noun needs a pronoun: he, she or they")
+            raise ValueError("every phrase of the noun attribute needs a pronoun: he, she or they")
         return self
 
     def _check_factors(self) -> None:
         if self.kind != "required" or self.verb is None or self.group in WORDS_OF_OTHERS:
-            raise ValueError("factors are for required attributes that are the object of a verb")
+            raise ValueError("only a required attribute with a verb may have factors")
         if self.head not in self.factors:
-            raise ValueError(f"head {self.head!r} is no factor; accepted: {', '.join(self.factors)}")
+            raise ValueError(f"head {self.head!r} is not a factor; accepted: {', '.join(self.factors)}")
         for template in self.orders:
             if sorted(name for name in fields(template) if name in self.factors) != sorted(self.factors):
                 blanks = ", ".join(f"{{{name}}}" for name in self.factors)
-                raise ValueError(f"compose {template!r} must hold each of {blanks} once")
+                raise ValueError(f"compose {template!r} must contain each of {blanks} once")
 
     def _check_values(self, values: list[str]) -> None:
         if len(set(values)) < len(values):
             raise ValueError(f"values must differ: {values}")
         if len(values) < 2:
-            raise ValueError(f"at least two values are needed to choose from: {values}")
+            raise ValueError(f"an attribute needs at least two values: {values}")
         if (NONE in values) != (self.kind == "optional"):
-            raise ValueError(f"the value {NONE!r} belongs to optional attributes, and each of those needs it: {values}")
+            raise ValueError(
+                f"an optional attribute needs the value {NONE!r}, and a required one may not have it: {values}"
+            )

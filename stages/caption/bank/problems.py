@@ -1,4 +1,4 @@
-"""What is wrong with a YAML file of ours, in one line per fault: the key, the value given, what is accepted."""
+"""Errors in banks, grammars and calibration files: one line per error, with the key, the value and what is accepted."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,10 @@ from pydantic_core import ErrorDetails
 
 
 class BankError(ValueError):
-    """A bank, or a value looked up in one, is not acceptable; the message says where, what was given and what is."""
+    """A bank, grammar or calibration, or a value looked up in one, is not valid.
+
+    The message states where, what was given and what is accepted.
+    """
 
 
 def read_yaml(text: str, source: str) -> Any:
@@ -17,19 +20,19 @@ def read_yaml(text: str, source: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise BankError(f"{source}: not YAML: {error}") from error
+        raise BankError(f"{source}: not valid YAML: {error}") from error
 
 
 def explain(
     error: ValidationError, content: Any, source: str, models: Mapping[str, type[BaseModel]], root: type[BaseModel]
 ) -> str:
-    """One line per fault.
+    """Describe validation errors, one line each.
 
     Args:
-        error: What pydantic found.
+        error: The errors.
         content: The parsed file.
         source: Name of the file.
-        models: Model of the blocks below each key, to name the keys that are accepted there.
+        models: Model of the blocks below each key, to list the keys that they accept.
         root: Model of the whole file.
     """
     return "\n".join(_line(item, content, source, models, root) for item in error.errors())
@@ -49,7 +52,7 @@ def _line(
 
 
 def _named(content: Any, location: tuple[str | int, ...]) -> Iterator[str]:
-    """The path of a value, with names in place of list positions where the items have names."""
+    """The path of a value, with the names of list items instead of their positions where they have names."""
     for key in location:
         try:
             content = content[key]

@@ -1,6 +1,6 @@
 import pytest
 
-from evaluation.captions.truth import describe, prompt_texts
+from evaluation.captions.truth import describe
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
 from tests.stages.caption.captioning import WALKER, unipt
@@ -62,15 +62,6 @@ def test_sentences_of_one_person_differ() -> None:
     assert len(set(describe(WALKER, "x", bank=unipt(), n=64))) == 64
 
 
-def test_prompts_that_are_true() -> None:
-    texts = prompt_texts(WALKER, unipt())
-    assert "a photo of a person wearing a blue striped shirt" in texts
-    assert "a photo of a person carrying a backpack" in texts
-    assert "a photo of a person without a hat" in texts
-    assert not any("without" in text for text in prompt_texts(WALKER, unipt(), negatives=False))
-    assert prompt_texts({"lower": "skirt"}, unipt()) == []
-
-
 @pytest.mark.parametrize(
     ("attributes", "fault"),
     [
@@ -80,6 +71,5 @@ def test_prompts_that_are_true() -> None:
     ],
 )
 def test_what_the_bank_does_not_know_is_refused(attributes: dict[str, str], fault: str) -> None:
-    for function in (prompt_texts, lambda given, bank: describe(given, "x", bank=bank)):
-        with pytest.raises(BankError, match=fault):
-            function(attributes, unipt())
+    with pytest.raises(BankError, match=fault):
+        describe(attributes, "x", bank=unipt())

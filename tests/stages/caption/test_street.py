@@ -208,7 +208,7 @@ def test_regions_are_one_or_a_blend() -> None:
         ("{feet: 0.7, lower: 0.3}", "{}", ["shoes.region"]),
         ("    region: head\n", "    region: hat\n", ["hair.region", "'hat'", "'head'"]),
         ("modifies: lower", "modifies: hair", ["lower_length.modifies", "'hair'", "accepted: upper, lower, shoes"]),
-        ("    modifies: lower\n", "", ["lower_length", "belong together"]),
+        ("    modifies: lower\n", "", ["lower_length", "group 'modifier' needs the key 'modifies'"]),
         ("{lower_length} {colour}", "{colour}", ["attributes.lower", "{lower_length}"]),
         ("{upper_pattern} {colour} {garment}", "{colour} {garment}", ["attributes.upper", "{upper_pattern}"]),
         ("verb: pull", "verb: tow", ["carried.suitcase.verb", "'tow'", "accepted: wear"]),

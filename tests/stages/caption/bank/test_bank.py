@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluation.captions.truth import describe, prompt_texts
+from evaluation.captions.truth import describe
 from stages.caption.bank.bank import SHIPPED, Bank, block_prompts, load_bank, parse_bank
 from stages.caption.bank.problems import BankError
 from tests.stages.caption.captioning import WALKER, unipt
@@ -88,7 +88,7 @@ def test_every_optional_attribute_has_prompts_for_its_absence() -> None:
         ('compose: "{colour} {garment}"', 'compose: "{garment}"', ["attributes.lower", "'{garment}'", "{colour}"]),
         ("number: plural}", "number: many}", ["number", "'many'", "'singular', 'plural' or 'mass'"]),
         ("pronoun: he,", "", ["attributes.gender", "pronoun"]),
-        ("version: 1", "version: x: y", ["not YAML"]),
+        ("version: 1", "version: x: y", ["not valid YAML"]),
     ],
 )
 def test_faults_name_key_value_and_what_is_accepted(old: str, new: str, expected: list[str]) -> None:
@@ -112,7 +112,11 @@ def test_a_user_adds_an_attribute_in_yaml_alone(tmp_path: Path) -> None:
     sentences = describe({**WALKER, "shoes": "sneakers"}, "crop", bank=bank, n=20)
     assert all("white sneakers" in text for text in sentences)
     assert not any("shoes" in text or "sneakers" in text for text in describe(WALKER, "crop", bank=bank, n=20))
-    assert "a photo of a person wearing boots" in prompt_texts({"shoes": "boots"}, bank)
+    assert block_prompts(bank.by_name["shoes"].block) == [
+        ["a photo of a person with bare feet"],
+        ["a photo of a person wearing white sneakers"],
+        ["a photo of a person wearing boots"],
+    ]
 
 
 def test_an_attribute_more_leaves_the_choices_of_the_others() -> None:
