@@ -118,5 +118,5 @@ def test_a_reference_set_is_a_file_of_embeddings(tmp_path: Path, biased: np.ndar
 
 @pytest.mark.parametrize("given", [{"prior": "reference"}, {"reference": "r.parquet"}])
 def test_a_reference_belongs_to_its_prior(given: dict[str, str]) -> None:
-    with pytest.raises(ValidationError, match="a reference file if prior is .reference., and only then"):
+    with pytest.raises(ValidationError, match=r"a reference file if prior is .reference., and only then"):
         CaptionConfig.model_validate(given)
