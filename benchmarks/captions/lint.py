@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 
 from evaluation.captions.lint import lint
-from evaluation.captions.sample import random_told
+from evaluation.captions.stated import random_stated
 from evaluation.captions.vocabulary import finite_verbs, vocabulary
 from stages.caption.bank.bank import Bank, load_bank
 from stages.caption.bank.problems import BankError
@@ -31,8 +31,8 @@ def check(batch: int, count: int, bank_name: str) -> tuple[int, list[tuple[str, 
     """Captions written in one batch, and each problem of theirs with the caption."""
     bank, known, verbs = _bank(bank_name)
     config = CaptionConfig(bank=bank_name, captions_per_crop=2, seed=batch)
-    told = random_told(bank, count // 2, known=KNOWN[batch % len(KNOWN)], seed=batch)
-    texts = write_sentences(told, [f"{batch}/{i}" for i in range(len(told))], bank, config).texts
+    stated = random_stated(bank, count // 2, known=KNOWN[batch % len(KNOWN)], seed=batch)
+    texts = write_sentences(stated, [f"{batch}/{i}" for i in range(len(stated))], bank, config).texts
     return len(texts), [(problem, text) for text in texts for problem in lint(text, known, verbs)]
 
 

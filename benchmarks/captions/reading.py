@@ -144,19 +144,19 @@ def root() -> Path:
 
 
 def _cells(score: Score) -> list[str]:
-    shares = (score.right, score.told, score.told_right, score.calibration_error)
+    shares = (score.right, score.stated, score.stated_right, score.calibration_error)
     return [_share(share) for share in shares]
 
 
 def _statements(scores: Sequence[Score]) -> tuple[int, int]:
     """How many values the captions tell of labelled attributes, and how many of them rightly."""
-    told = [round(score.told * score.crops) for score in scores]
-    right = [round(score.told_right * count) for score, count in zip(scores, told, strict=True) if count]
+    told = [round(score.stated * score.crops) for score in scores]
+    right = [round(score.stated_right * count) for score, count in zip(scores, told, strict=True) if count]
     return sum(told), sum(right)
 
 
 def _mean_cells(scores: Sequence[Score]) -> list[str]:
-    columns = [(score.right, score.told, score.told_right, score.calibration_error) for score in scores]
+    columns = [(score.right, score.stated, score.stated_right, score.calibration_error) for score in scores]
     known = [[share for share in column if not np.isnan(share)] for column in zip(*columns, strict=True)]
     return [_share(float(np.mean(column)) if column else float("nan")) for column in known]
 

@@ -38,6 +38,7 @@ from stages.caption.captions import caption_crops, caption_table, features_by_re
 from stages.caption.config import CaptionConfig
 from stages.caption.read.conquer import BankFeatures, ClipReader, encode_bank
 from stages.caption.read.decisions import decide
+from stages.caption.write.choice import caption_writer
 from stages.caption.write.combine import write_sentences
 from stages.embed.clip_model import ClipModel
 from stages.embed.embed_crops import embed_crops
@@ -71,17 +72,16 @@ def captions(options: argparse.Namespace, encoded: BankFeatures) -> list[Line]:
     """Captions per second and core: the whole path and its parts."""
     bank, config, count = load_bank(options.bank), CaptionConfig(), options.captions
     table = embeddings_table(count, encoded.dim, options.regions)
-    reader = ClipReader(encoded, config)
+    reader, writer = ClipReader(encoded, config), caption_writer(bank, config)
     batch = features_by_region(table)
-    ids, videos = batch.crop_ids, batch.video_ids
     decisions = decide(reader.read(batch), config)
     stated = decisions.stated()
     parts: dict[str, Callable[[], object]] = {
         "captions, whole path": lambda: caption_crops(table, reader, bank, config, "u"),
         "  read the table": lambda: features_by_region(table),
         "  conquer": lambda: decide(reader.read(batch), config),
-        "  combine": lambda: write_sentences(stated, ids, bank, config),
-        "  combine and table": lambda: caption_table(ids, videos, "u", decisions, bank, config),
+        "  combine": lambda: write_sentences(stated, batch.crop_ids, bank, config),
+        "  combine and table": lambda: caption_table(batch, decisions, writer, "u", seed=config.seed),
     }
     lines = []
     for name, times in turns(parts, options.repeats).items():

@@ -26,8 +26,8 @@ class Score:
         crops: Crops labelled with it.
         right: Share whose most probable value is acceptable.
         guess: Share that the best single answer would get without looking.
-        told: Share whose captions tell it.
-        told_right: Share of those that tell an acceptable value.
+        stated: Share whose captions state it.
+        stated_right: Share of those that state an acceptable value.
         calibration_error: Expected calibration error (Guo et al., ICML 2017): mean distance of probability and share
             of right readings, over 15 bins of probability.
     """
@@ -36,8 +36,8 @@ class Score:
     crops: int
     right: float
     guess: float
-    told: float
-    told_right: float
+    stated: float
+    stated_right: float
     calibration_error: float
 
 
@@ -65,7 +65,7 @@ def judge(attributes: pa.ChunkedArray | pa.Array, truths: Sequence[Truth], bank:
 
 def _score(name: str, pairs: Sequence[tuple[Mapping[str, object], frozenset[str]]]) -> Score:
     right = np.array([reading["value"] in want for reading, want in pairs])
-    told = np.array([bool(reading["used"]) for reading, _ in pairs])
+    stated = np.array([bool(reading["used"]) for reading, _ in pairs])
     probability = np.array([reading["probability"] for reading, _ in pairs], dtype=np.float64)
     answers = Counter(value for _, want in pairs for value in want)
     return Score(
@@ -73,8 +73,8 @@ def _score(name: str, pairs: Sequence[tuple[Mapping[str, object], frozenset[str]
         crops=len(pairs),
         right=float(right.mean()),
         guess=answers.most_common(1)[0][1] / len(pairs),
-        told=float(told.mean()),
-        told_right=float(right[told].mean()) if told.any() else float("nan"),
+        stated=float(stated.mean()),
+        stated_right=float(right[stated].mean()) if stated.any() else float("nan"),
         calibration_error=calibration_error(probability, right),
     )
 

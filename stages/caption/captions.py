@@ -1,6 +1,7 @@
 """From a table of embeddings or crops to the ``captions`` table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,8 @@ from stages.caption.config import CaptionConfig
 from stages.caption.read.decisions import Decisions, decide
 from stages.caption.read.evidence import read_evidence
 from stages.caption.read.reader import AttributeReader, CropBatch, Needs
-from stages.caption.write.combine import Sentences, write_sentences
+from stages.caption.write.choice import caption_writer
+from stages.caption.write.writer import Captions, CaptionWriter
 from stages.errors import UnitError
 
 
@@ -53,39 +55,46 @@ def caption_crops(
     if readings.bank.digest != bank.digest:
         raise BankError(f"readings are of bank {readings.bank.name}, not of {bank.name}; read with that bank")
     found = read_evidence(evidence, batch.crop_ids, bank, config)
-    return caption_table(batch.crop_ids, batch.video_ids, unit_id, decide(readings, config, found), bank, config)
+    decisions = decide(readings, config, found)
+    return caption_table(batch, decisions, caption_writer(bank, config), unit_id, seed=config.seed)
 
 
 def caption_table(
-    crop_ids: Sequence[str],
-    video_ids: "Sequence[str] | pa.Array[Any]",
-    unit_id: str,
-    decisions: Decisions,
-    bank: Bank,
-    config: CaptionConfig,
+    batch: CropBatch, decisions: Decisions, writer: CaptionWriter, unit_id: str, *, seed: int
 ) -> pa.Table:
-    """Write the captions of N crops as a table of ``schemas.tables.CAPTIONS``; arguments as in ``write_sentences``."""
-    sentences = write_sentences(decisions.stated(), crop_ids, bank, config)
-    count = len(crop_ids)
+    """Write the captions of N crops.
+
+    Args:
+        batch: The crops.
+        decisions: What captions may state of them.
+        writer: Writes the captions, and reports what they state.
+        unit_id: Unit of work that the rows belong to.
+        seed: The seed of the writer, for the table.
+
+    Returns:
+        ``schemas.tables.CAPTIONS``, one row per crop, in the order of the batch.
+    """
+    captions = writer.write(batch, decisions)
+    count = len(batch.crop_ids)
     columns: list[pa.Array[Any]] = [
-        pa.array(crop_ids, pa.string()),
-        pa.array(video_ids, pa.string()),
+        pa.array(batch.crop_ids, pa.string()),
+        pa.array(batch.video_ids, pa.string()),
         pa.repeat(pa.scalar(unit_id, pa.string()), count),
-        pa.repeat(pa.scalar(config.seed, pa.int64()), count),
-        _captions(sentences, count),
-        decisions.to_arrow(),
+        pa.repeat(pa.scalar(seed, pa.int64()), count),
+        _caption_column(captions, count),
+        replace(decisions, used=captions.stated).to_arrow(),
     ]
     return pa.Table.from_arrays(columns, schema=CAPTIONS)
 
 
-def _captions(sentences: Sentences, count: int) -> "pa.ListArray[Any]":
+def _caption_column(captions: Captions, count: int) -> "pa.ListArray[Any]":
     columns = [
-        pa.array(sentences.texts, pa.string()),
-        pa.array([template.id for template in sentences.templates], pa.string()),
-        pa.array([template.style for template in sentences.templates], pa.string()),
+        pa.array(captions.texts, pa.string()),
+        pa.array(captions.templates, pa.string()),
+        pa.array(captions.styles, pa.string()),
     ]
     structs = pa.StructArray.from_arrays(columns, fields=list(CAPTION))
-    offsets = np.arange(count + 1) * sentences.per_crop
+    offsets = np.arange(count + 1) * captions.per_crop
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
 
 

@@ -6,8 +6,8 @@ from stages.caption.read.calibration import load_temperatures
 from stages.caption.read.decisions import check_thresholds
 from stages.caption.read.evidence import check_evidence
 from stages.caption.read.prior import reference_digest
-from stages.caption.write.combine import templates_of
-from stages.caption.write.grammar import grammar_paths, load_grammar
+from stages.caption.write.choice import caption_writer
+from stages.caption.write.grammar import grammar_paths
 
 
 def variant_files(config: CaptionConfig) -> dict[str, str | None]:
@@ -35,10 +35,9 @@ def variant_digests(config: CaptionConfig) -> dict[str, object]:
     bank = load_bank(config.bank)
     check_thresholds(bank, config)
     check_evidence(bank, config)
-    templates_of(bank, config)
     return {
         "bank": bank.digest,
-        "grammar": load_grammar(config.grammar or bank.grammar).digest,
+        **caption_writer(bank, config).digests(),
         "calibration": load_temperatures(config, bank),
         "reference": reference_digest(config),
     }

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.captions.truth import told_values
+from evaluation.captions.stated import stated_values
 from stages.caption.bank.bank import Bank, block_facets, compose
 from stages.caption.bank.english import Number, with_article
 from stages.caption.bank.phrases import Attribute, Phrase
@@ -94,9 +94,9 @@ class Block:
         return template.format(**blanks)
 
     def _sentences(self, truths: Sequence[Truth], crop_ids: Sequence[str]) -> list[str]:
-        told = np.concatenate([told_values(truth, self._bank) for truth in truths])
+        stated = np.concatenate([stated_values(truth, self._bank) for truth in truths])
         config = CaptionConfig(seed=self._rng.getrandbits(32))
-        return write_sentences(told, crop_ids, self._bank, config).texts
+        return write_sentences(stated, crop_ids, self._bank, config).texts
 
 
 def _draw(phrase: Phrase, rng: random.Random, synonyms: float) -> Wording:

@@ -10,7 +10,7 @@ from evaluation.captions.vocabulary import vocabulary
 from stages.caption.config import CaptionConfig
 from stages.caption.write.combine import write_sentences
 from stages.caption.write.templates import load_templates
-from tests.stages.caption.captioning import random_told, unipt
+from tests.stages.caption.captioning import random_stated, unipt
 
 ROOT = Path(__file__).parents[3]
 
@@ -90,8 +90,8 @@ def test_sound_sentences_pass(text: str) -> None:
 
 @pytest.mark.parametrize("known", [1.0, 0.7, 0.3, 0.05])
 def test_captions_have_no_problem(known: float) -> None:
-    told = random_told(13_000, known=known, seed=int(known * 100))
-    texts = write_sentences(told, [str(i) for i in range(len(told))], unipt(), CaptionConfig()).texts
+    stated = random_stated(13_000, known=known, seed=int(known * 100))
+    texts = write_sentences(stated, [str(i) for i in range(len(stated))], unipt(), CaptionConfig()).texts
     allowed = vocabulary(unipt(), load_templates("english"))
     assert [(problem, text) for text in texts for problem in lint(text, allowed)] == []
 

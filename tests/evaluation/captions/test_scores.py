@@ -12,7 +12,7 @@ ATTRIBUTES = CAPTIONS.field("attributes").type
 
 
 def row(**read: tuple[str, float, bool]) -> list[dict[str, object]]:
-    """One crop's readings; what is not given is read as the first value, surely, and told."""
+    """One crop's readings; what is not given is read as the first value, surely, and stated."""
     first = {facet.name: (facet.phrases[0].value, 1.0, True) for facet in unipt().facets}
     return [
         {"attribute": name, "value": value, "probability": probability, "used": used}
@@ -34,8 +34,8 @@ def test_a_reading_is_right_when_it_is_one_of_the_acceptable_values() -> None:
     (score,) = judge(read, truths, unipt())
     assert (score.attribute, score.crops) == ("hair", 3)
     assert score.right == pytest.approx(2 / 3)
-    assert score.told == pytest.approx(2 / 3)
-    assert score.told_right == 1.0
+    assert score.stated == pytest.approx(2 / 3)
+    assert score.stated_right == 1.0
     assert score.guess == pytest.approx(2 / 3)
 
 
@@ -45,9 +45,9 @@ def test_what_is_not_labelled_and_what_the_bank_cannot_say_is_not_judged() -> No
     assert [(score.attribute, score.crops) for score in judge(read, truths, unipt())] == [("gender", 1)]
 
 
-def test_nothing_told_is_no_share_of_right_ones() -> None:
+def test_without_stated_values_the_share_of_right_ones_is_nan() -> None:
     (score,) = judge(column(row(gender=("man", 0.4, False))), [truth(gender="man")], unipt())
-    assert math.isnan(score.told_right)
+    assert math.isnan(score.stated_right)
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_truth() -> None:

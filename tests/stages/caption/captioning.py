@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.captions import sample
-from stages.arrays import Doubles
+from evaluation.captions import stated
+from stages.arrays import Codes, Doubles
 from stages.caption.bank.bank import Bank, block_facets, load_bank
 from stages.caption.bank.phrases import Attribute
 from stages.caption.config import CaptionConfig
 from stages.caption.read.conquer import BankFeatures, encode_bank, read_attributes
 from stages.caption.read.decisions import Decisions, decide
 from stages.caption.read.evidence import Evidence
+from stages.caption.write.combine import write_sentences
 
 DIM = 512
 
@@ -96,9 +97,17 @@ def unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
 
-def random_told(count: int, *, known: float, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Told values of random persons, required attributes known with this probability, optional ones half as often."""
-    return sample.random_told(unipt(), count, known=known, seed=seed)
+def random_stated(count: int, *, known: float, seed: int = 0) -> Codes:
+    """Stated values of random persons; required attributes with this probability, optional ones half as often."""
+    return stated.random_stated(unipt(), count, known=known, seed=seed)
+
+
+def describe(
+    attributes: Mapping[str, str], key: str | int, *, bank: Bank, config: CaptionConfig | None = None, n: int = 1
+) -> list[str]:
+    """Captions of one person whose attributes are known; ``key`` is the crop's id."""
+    chosen = (config or CaptionConfig()).model_copy(update={"captions_per_crop": n})
+    return write_sentences(stated.stated_values(attributes, bank), [str(key)], bank, chosen).texts
 
 
 def persons(count: int, seed: int = 0) -> list[Mapping[str, str]]:

@@ -4,10 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluation.captions.truth import describe
 from stages.caption.bank.bank import SHIPPED, Bank, block_prompts, load_bank, parse_bank
 from stages.caption.bank.problems import BankError
-from tests.stages.caption.captioning import WALKER, unipt
+from tests.stages.caption.captioning import WALKER, describe, unipt
 
 TEXT = (SHIPPED / "unipt14.yaml").read_text()
 

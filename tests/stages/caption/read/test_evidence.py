@@ -9,6 +9,8 @@ from stages.caption.captions import caption_table
 from stages.caption.config import CaptionConfig, EvidenceConfig
 from stages.caption.read.decisions import Decisions
 from stages.caption.read.evidence import DETECTOR, PIXELS, check_evidence, evidence_sources, read_evidence
+from stages.caption.read.reader import CropBatch
+from stages.caption.write.combine import TemplateWriter
 from tests.stages.caption.captioning import WALKER, decided, look, persons, unipt, unipt_features
 
 PERSON = {**WALKER, "upper_colour": "red", "lower_colour": "green", "bag": "shoulder bag"}
@@ -67,7 +69,8 @@ def test_a_demand_turns_a_disagreement_into_unknown_and_the_sentence_leaves_it_o
     assert contradicted["upper_colour"]["used"]
     assert not contradicted["lower_colour"]["used"]
     assert without["lower_colour"]["used"]
-    captions = caption_table(["a", "b"], ["v", "v"], "u", readings, unipt(), config)["captions"].to_pylist()
+    batch = CropBatch(["a", "b"], pa.array(["v", "v"]))
+    captions = caption_table(batch, readings, TemplateWriter(unipt(), config), "u", seed=0)["captions"].to_pylist()
     texts = [" ".join(caption["text"] for caption in crop) for crop in captions]
     assert "red" in texts[0]
     assert "green" not in texts[0]

@@ -5,33 +5,44 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from evaluation.captions import sample
+from evaluation.captions import stated as statements
 from stages.caption.bank.bank import Bank
 from stages.caption.config import CaptionConfig
-from stages.caption.write.combine import Sentences, write_captions, write_sentences
+from stages.caption.read.reader import CropBatch
+from stages.caption.write.choice import caption_writer
+from stages.caption.write.combine import write_sentences
 from stages.caption.write.wording import SLOTS, crop_hashes, spread
-from tests.stages.caption.captioning import decided, look, persons, random_told, street, unipt, unipt_features
+from stages.caption.write.writer import Captions
+from tests.stages.caption.captioning import decided, look, persons, random_stated, street, unipt, unipt_features
 
 IDS = [f"{i:016x}" for i in range(400)]
 ROOT = Path(__file__).parents[4]
-TOLD = random_told(len(IDS), known=0.8)
+STATED = random_stated(len(IDS), known=0.8)
 
 
-def _write(config: CaptionConfig, rows: list[int] | None = None) -> Sentences:
+def _write(config: CaptionConfig, rows: list[int] | None = None) -> Captions:
     rows = list(range(len(IDS))) if rows is None else rows
-    return write_sentences(TOLD[rows], [IDS[i] for i in rows], unipt(), config)
+    return write_sentences(STATED[rows], [IDS[i] for i in rows], unipt(), config)
+
+
+def _rows(captions: Captions) -> list[list[dict[str, str]]]:
+    """For each crop its captions."""
+    columns = zip(captions.texts, captions.templates, captions.styles, strict=True)
+    flat = [{"text": text, "template": template, "style": style} for text, template, style in columns]
+    return [flat[i : i + captions.per_crop] for i in range(0, len(flat), captions.per_crop)]
 
 
 @pytest.mark.parametrize("per_crop", [1, 3])
 def test_order_and_batch_do_not_matter(per_crop: int) -> None:
     config = CaptionConfig(captions_per_crop=per_crop, seed=11)
-    expected = dict(zip(IDS, _write(config).rows(), strict=True))
+    expected = dict(zip(IDS, _rows(_write(config)), strict=True))
     order = random.Random(0).sample(range(len(IDS)), len(IDS))
-    shuffled = dict(zip([IDS[i] for i in order], _write(config, order).rows(), strict=True))
+    shuffled = dict(zip([IDS[i] for i in order], _rows(_write(config, order)), strict=True))
     batches = [
-        row for start in range(0, 400, 7) for row in _write(config, list(range(start, min(start + 7, 400)))).rows()
+        row for start in range(0, 400, 7) for row in _rows(_write(config, list(range(start, min(start + 7, 400)))))
     ]
     assert shuffled == expected
     assert batches == list(expected.values())
@@ -56,28 +67,28 @@ def test_the_seed_and_the_crop_decide() -> None:
     texts = _write(CaptionConfig(seed=1)).texts
     assert texts == _write(CaptionConfig(seed=1)).texts
     assert sum(a == b for a, b in zip(texts, _write(CaptionConfig(seed=2)).texts, strict=True)) < 40
-    alike = write_sentences(np.repeat(TOLD[:1], 400, axis=0), IDS, unipt(), CaptionConfig()).texts
+    alike = write_sentences(np.repeat(STATED[:1], 400, axis=0), IDS, unipt(), CaptionConfig()).texts
     assert len(set(alike)) > 300
 
 
 def test_captions_of_a_crop_take_styles_in_turn_and_differ() -> None:
     sentences = _write(CaptionConfig(captions_per_crop=4))
-    for row in sentences.rows():
+    for row in _rows(sentences):
         assert len(row) == 4
         assert len({item["style"] for item in row[:3]}) == 3
         assert row[3]["style"] == row[0]["style"]
         assert all(item["template"].startswith(item["style"]) for item in row)
-    assert sum(len({item["text"] for item in row}) == 4 for row in sentences.rows()) > 380
+    assert sum(len({item["text"] for item in row}) == 4 for row in _rows(sentences)) > 380
 
 
 def test_one_style_alone_and_few_templates() -> None:
     sentences = _write(CaptionConfig(styles=("long",), templates=5))
-    assert len({template.id for template in sentences.templates}) == 5
-    assert {template.style for template in sentences.templates} == {"long"}
+    assert len(set(sentences.templates)) == 5
+    assert set(sentences.styles) == {"long"}
 
 
 def test_styles_are_used_evenly() -> None:
-    styles = [template.style for template in _write(CaptionConfig()).templates]
+    styles = _write(CaptionConfig()).styles
     assert all(90 < styles.count(style) < 180 for style in ("short", "plain", "long"))
 
 
@@ -91,10 +102,13 @@ def test_from_features_to_captions() -> None:
     people = persons(20, seed=3)
     crops = np.stack([look(person) for person in people])
     config = CaptionConfig(faithful=True, captions_per_crop=2)
-    rows = write_captions(decided({"whole": crops}, unipt_features(), config), IDS[:20], unipt(), config)
+    decisions = decided({"whole": crops}, unipt_features(), config)
+    batch = CropBatch(IDS[:20], pa.nulls(20, pa.string()))
+    captions = caption_writer(unipt(), config).write(batch, decisions)
+    assert (captions.stated == decisions.used).all()
+    rows = _rows(captions)
     nouns = {"man": "man male guy gentleman", "woman": "woman female lady", "child": "child kid"}
     for person, row in zip(people, rows, strict=True):
-        assert set(row[0]) == {"text", "template", "style"}
         assert all(
             set(nouns[person["gender"]].split())
             & set(item["text"].strip(".").replace(".", " ").replace(",", " ").split())
@@ -103,7 +117,7 @@ def test_from_features_to_captions() -> None:
 
 
 def test_no_crops() -> None:
-    assert write_sentences(TOLD[:0], [], unipt(), CaptionConfig()).rows() == []
+    assert _rows(write_sentences(STATED[:0], [], unipt(), CaptionConfig())) == []
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1, 1], [3, 1], [1000, 1, 1], [1.0] * SLOTS])
@@ -132,8 +146,8 @@ def test_speed(bank: Bank) -> None:
     """Seconds of processor time; half of what a quiet core does."""
     config, ids = CaptionConfig(bank=bank.name), [f"{i:016x}" for i in range(20_000)]
     for seed in (1, 2):
-        told = sample.random_told(bank, len(ids), known=0.9, seed=seed, optional=0.1)
+        stated = statements.random_stated(bank, len(ids), known=0.9, seed=seed, optional=0.1)
         start = time.process_time()
-        write_sentences(told, ids, bank, config)
-        rate = len(told) / (time.process_time() - start)
+        write_sentences(stated, ids, bank, config)
+        rate = len(stated) / (time.process_time() - start)
     assert rate > 10_000

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.captions.truth import told_values
+from evaluation.captions.stated import stated_values
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
 from stages.caption.write.combine import styled_templates
@@ -19,7 +19,7 @@ REQUIRED = {name: WALKER[name] for name in ("age", "gender", "action", "hair", "
 def _forms(attributes: dict[str, str]) -> Counter[str]:
     """One person, one wording, every template."""
     words, hashes = lexicon(unipt()), np.array([5], dtype=np.uint64)
-    parts = next(iter(words.parts(told_values(attributes, unipt()), hashes)))
+    parts = next(iter(words.parts(stated_values(attributes, unipt()), hashes)))
     return Counter(words.renderer.render(template, *parts) for template in load_templates("english"))
 
 

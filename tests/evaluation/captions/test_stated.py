@@ -1,9 +1,8 @@
 import pytest
 
-from evaluation.captions.truth import describe
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
-from tests.stages.caption.captioning import WALKER, unipt
+from tests.stages.caption.captioning import WALKER, describe, unipt
 
 
 def test_a_sentence_tells_what_is_true_and_nothing_else() -> None:
