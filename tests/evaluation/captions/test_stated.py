@@ -1,5 +1,6 @@
 import pytest
 
+from evaluation.captions.stated import random_stated, stated_values
 from stages.caption.bank.problems import BankError
 from stages.caption.config import CaptionConfig
 from tests.stages.caption.captioning import WALKER, describe, unipt
@@ -72,3 +73,22 @@ def test_sentences_of_one_person_differ() -> None:
 def test_what_the_bank_does_not_know_is_refused(attributes: dict[str, str], fault: str) -> None:
     with pytest.raises(BankError, match=fault):
         describe(attributes, "x", bank=unipt())
+
+
+def test_random_persons_state_required_and_optional_attributes_as_often_as_asked() -> None:
+    hat, hair = unipt().column["hat"], unipt().column["hair"]
+    all_of_them = random_stated(unipt(), 4_000, known=1.0, seed=1, optional=1.0)
+    assert (all_of_them[:, hair] >= 0).all()
+    assert set(all_of_them[:, hat]) == {-1, *range(1, len(unipt().by_name["hat"].phrases))}
+    rare = random_stated(unipt(), 4_000, known=0.8, seed=1, optional=0.1)
+    usual = random_stated(unipt(), 4_000, known=0.8, seed=1)
+    assert (rare[:, hair] >= 0).mean() == pytest.approx(0.8, abs=0.03)
+    present = 1 - 1 / len(unipt().by_name["hat"].phrases)
+    assert (rare[:, hat] >= 0).mean() == pytest.approx(0.1 * present, abs=0.03)
+    assert (usual[:, hat] >= 0).mean() == pytest.approx(0.4 * present, abs=0.03)
+
+
+def test_stated_values_leave_out_what_a_value_hides() -> None:
+    row = stated_values({"upper": "dress", "lower": "skirt", "hat": "none"}, unipt())[0]
+    stated = {name: row[column] for name, column in unipt().column.items() if row[column] >= 0}
+    assert stated == {"upper": unipt().by_name["upper"].index["dress"]}

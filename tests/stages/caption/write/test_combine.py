@@ -1,3 +1,4 @@
+import hashlib
 import random
 import subprocess
 import sys
@@ -9,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from evaluation.captions import stated as statements
-from stages.caption.bank.bank import Bank
+from stages.caption.bank.bank import Bank, load_bank
 from stages.caption.config import CaptionConfig
 from stages.caption.read.reader import CropBatch
 from stages.caption.write.choice import caption_writer
-from stages.caption.write.combine import write_sentences
+from stages.caption.write.combine import templates_of, write_sentences
 from stages.caption.write.wording import SLOTS, crop_hashes, spread
 from stages.caption.write.writer import Captions
 from tests.stages.caption.captioning import decided, look, persons, random_stated, street, unipt, unipt_features
@@ -46,6 +47,23 @@ def test_order_and_batch_do_not_matter(per_crop: int) -> None:
     ]
     assert shuffled == expected
     assert batches == list(expected.values())
+
+
+# Users regenerate captions from recipe and seed: these digests change with the version of a bank or grammar alone.
+@pytest.mark.parametrize(
+    ("bank", "grammar", "expected"),
+    [
+        ("unipt14", "english", "36bc52dc60fabdae793e61ac"),
+        ("unipt14", "street", "dea92ac20a94d7a7f99869e7"),
+        ("street", "street", "fdade0c420478a58c05158c7"),
+    ],
+)
+def test_captions_stay_the_same_bit_by_bit(bank: str, grammar: str, expected: str) -> None:
+    stated = np.concatenate([statements.random_stated(load_bank(bank), 500, known=k, seed=3) for k in (1.0, 0.6, 0.2)])
+    config = CaptionConfig(bank=bank, grammar=grammar, seed=2**40, captions_per_crop=4)
+    captions = write_sentences(stated, [f"{i:016x}" for i in range(len(stated))], load_bank(bank), config)
+    digest = hashlib.sha256("\n".join([*captions.texts, *captions.templates, *captions.styles]).encode())
+    assert digest.hexdigest()[:24] == expected
 
 
 def test_another_process_writes_the_same() -> None:
@@ -85,6 +103,20 @@ def test_one_style_alone_and_few_templates() -> None:
     sentences = _write(CaptionConfig(styles=("long",), templates=5))
     assert len(set(sentences.templates)) == 5
     assert set(sentences.styles) == {"long"}
+
+
+def test_templates_are_shared_between_the_styles_in_proportion_and_by_id() -> None:
+    pools = templates_of(unipt(), CaptionConfig(styles=("plain", "short")))
+    few = templates_of(unipt(), CaptionConfig(styles=("plain", "short"), templates=100))
+    for pool, taken in zip(pools, few, strict=True):
+        assert [template.id for template in taken] == sorted(template.id for template in pool)[: len(taken)]
+        assert len(taken) == pytest.approx(100 * len(pool) / sum(map(len, pools)), abs=1)
+
+
+def test_captions_of_a_crop_differ_even_where_nothing_is_known() -> None:
+    nothing = np.full((200, len(unipt().facets)), -1)
+    captions = write_sentences(nothing, IDS[:200], unipt(), CaptionConfig(captions_per_crop=3))
+    assert sum(len({item["text"] for item in row}) == 3 for row in _rows(captions)) > 120
 
 
 def test_styles_are_used_evenly() -> None:
