@@ -1,1 +1,1 @@
-"""Material to evaluate with: rendered pedestrians whose attributes are known, labelled sets, and scores of captions."""
+"""Evaluation: rendered pedestrians with known attributes, labelled data sets, and scores of captions."""

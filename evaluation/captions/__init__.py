@@ -1,1 +1,1 @@
-"""Captions and readings against known attributes: labelled sets, scores, and checks on sentences."""
+"""Evaluation of readings and captions: labelled data sets, scores against known attributes, checks on sentences."""

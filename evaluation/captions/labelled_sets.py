@@ -1,7 +1,7 @@
-"""Labelled sets of pedestrians, their attributes in the words of our banks.
+"""Labelled data sets of pedestrians, with their labels mapped to the values of our banks.
 
-Each reader gives crops with acceptable values per attribute. A label that fits several of our values names them all,
-and what a set does not label is absent: a scorer then asks for neither more nor less than the labels tell.
+Each reader yields crops with the acceptable values of each attribute. A label that fits several of our values maps to
+all of them, and attributes that a set does not label are absent, so that scores count only what the labels decide.
 """
 
 import functools
@@ -19,7 +19,7 @@ from stages.caption.bank.phrases import NONE
 
 
 class LabelError(ValueError):
-    """A labelled set is not there or not in its format; the text names the file and what is expected."""
+    """A labelled set is missing or not in its format; the message names the file and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Labelled:
     Args:
         name: Name within the set.
         truth: Acceptable values by attribute.
-        read: Gives the encoded image.
+        read: Reads the encoded image.
     """
 
     name: str
@@ -49,11 +49,11 @@ def read_pa100k(folder: Path, split: str = "test") -> Iterator[Labelled]:
     """PA-100K (Liu et al., HydraPlus-Net, ICCV 2017).
 
     ``annotation.mat`` (MATLAB 5) holds ``attributes``, a 26x1 cell of names, and for each split
-    ``<split>_images_name``, an Nx1 cell of file names, and ``<split>_label``, Nx26 of 0 and 1. The images lie in
+    ``<split>_images_name``, an Nx1 cell of file names, and ``<split>_label``, Nx26 of 0 and 1. The images are in
     ``release_data/release_data`` or ``data`` beside it.
 
     Args:
-        folder: Folder that holds ``annotation.mat``, itself or in ``annotation``.
+        folder: Folder with ``annotation.mat`` or ``annotation/annotation.mat``.
         split: train, val or test.
 
     Raises:
@@ -92,7 +92,7 @@ def _pa100k(given: set[str]) -> Truth:
 
 
 def read_peta(folder: Path) -> Iterator[Labelled]:
-    """PETA (Deng et al., ACM MM 2014), in either of its two forms.
+    """PETA (Deng et al., ACM MM 2014), in either of its two formats.
 
     As published, each subset has ``archive/Label.txt``: lines of an id and the names of the attributes that hold,
     such as ``12 personalMale upperBodyBlack``; the id is what stands before the first ``_`` or ``.`` in the names of
@@ -101,17 +101,17 @@ def read_peta(folder: Path) -> Iterator[Labelled]:
     as five digits>.png``.
 
     Args:
-        folder: Folder that holds ``PETA.mat``, or the subsets.
+        folder: Folder with ``PETA.mat``, or with the subsets.
 
     Raises:
-        LabelError: Neither form is there.
+        LabelError: Neither format is present.
     """
     if (folder / "PETA.mat").is_file():
         yield from _peta_mat(folder)
         return
     lists = sorted(folder.glob("**/Label.txt"))
     if not lists:
-        raise LabelError(f"{folder}: neither PETA.mat nor any archive/Label.txt is there; give the folder of PETA")
+        raise LabelError(f"{folder}: contains neither PETA.mat nor any archive/Label.txt; give the folder of PETA")
     for path in lists:
         images: dict[str, list[Path]] = {}
         for image in sorted(path.parent.iterdir()):
@@ -187,7 +187,7 @@ def read_market1501(folder: Path, split: str = "test") -> Iterator[Labelled]:
     id>_c1s1_000451_03.jpg``.
 
     Args:
-        folder: Folder of Market-1501; the labels lie in it, or in ``attribute`` or ``Market-1501_Attribute`` below.
+        folder: Folder of Market-1501; the labels are in it, or in its ``attribute`` or ``Market-1501_Attribute``.
         split: train or test.
 
     Raises:
@@ -232,9 +232,9 @@ def _market(row: Mapping[str, int]) -> Truth:
 def read_street(labels: Path, video: Path) -> Iterator[Labelled]:
     """Hand-labelled persons of one video.
 
-    The labels are JSON: ``identities``, by name an object of acceptable values by attribute (a list of them, null
-    where it cannot be told, and for what can only be worn or not true or false), and ``crops``, each a ``frame``
-    counted from 0, a ``box`` (xyxy, pixels) and an ``identity``.
+    The labels are JSON. ``identities`` maps names to objects of acceptable values by attribute: a list of values, null
+    where it cannot be seen, or true or false for an attribute that is only labelled as present or absent. ``crops``
+    lists objects with a ``frame`` counted from 0, a ``box`` (xyxy, pixels) and an ``identity``.
 
     Raises:
         LabelError: A file is missing or not of this format, or the video ends before the last labelled frame.
@@ -279,7 +279,7 @@ def _first(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (folder / name).exists():
             return folder / name
-    raise LabelError(f"{folder}: there is no {' or '.join(names)}")
+    raise LabelError(f"{folder}: does not contain {' or '.join(names)}")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -291,13 +291,13 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         return dict(loadmat(path))
     except (OSError, ValueError, NotImplementedError, MatReadError) as error:
-        raise LabelError(f"{path}: cannot be read as a MATLAB 5 file: {error}") from error
+        raise LabelError(f"{path}: not a MATLAB 5 file: {error}") from error
 
 
 def _field(mat: Mapping[str, Any], name: str) -> Any:
     if name not in mat:
         held = ", ".join(key for key in mat if not key.startswith("__"))
-        raise LabelError(f"no {name} in the MATLAB file; it holds {held}")
+        raise LabelError(f"the MATLAB file has no {name}; it has {held}")
     return mat[name]
 
 
@@ -310,4 +310,4 @@ READERS: Final[Mapping[str, Callable[[Path, str], Iterator[Labelled]]]] = {
     "peta": lambda folder, _split: read_peta(folder),
     "market1501": read_market1501,
 }
-"""Readers by name, each taking the folder of its set and a split."""
+"""Readers by name; each takes the folder of its data set and a split."""

@@ -1,7 +1,7 @@
-"""Checks on finished captions: what a careful reader would strike out.
+"""Checks for errors of language in finished captions.
 
-It knows nothing of banks and templates, so that it can judge captions of any origin. The defects are those met in
-the released captions of LUPerson-T: unfilled blanks, doubled words, broken verbs, pronouns at odds with the noun.
+The checks do not depend on banks and templates, so they apply to captions of any origin. The errors are those found in
+the released captions of LUPerson-T: unfilled blanks, doubled words, wrong verb forms, pronouns that do not fit the noun.
 """
 
 import re
@@ -27,7 +27,7 @@ _THIRD = (
 )
 _FINITE = re.compile(rf"\b(?:{_THIRD}|{_PLAIN}|are|was|were|wore|carried|can see)\b", re.IGNORECASE)
 
-# Singular things that cannot stand without an article or another determiner right after these words.
+# Singular nouns that need an article or another determiner right after these words.
 _COUNTABLE = (
     "backpack|rucksack|knapsack|handbag|purse|bag|hat|cap|helmet|umbrella|parasol|phone|smartphone|cellphone|bicycle|bike"
     "|motorcycle|motorbike|tricycle|wheelchair|stroller|pushchair|pram|suitcase|cup|bottle|book|box|shirt|t-shirt|coat"
@@ -41,7 +41,7 @@ _PLURAL = (
     "|gloves|glasses|sunglasses|eyeglasses|spectacles|flowers|papers"
 )
 
-# Ordered pairs of a pattern and what it means; each match is one problem.
+# Patterns with their meaning; each match is one problem.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[<>{}\[\]_]+\w*[<>{}\[\]]*"), "unfilled blank"),
     (re.compile(r"[\"“”`]"), "stray quote"),
@@ -60,7 +60,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(rf"\b(?:they)\s+(?:also\s+)?(?:{_THIRD})\b", re.IGNORECASE), "singular verb with they"),
     (
-        # A thing before another noun is part of its name: dress shoes.
+        # Before another noun it is part of a compound: dress shoes.
         re.compile(rf"(?<![\w-])(?:{_TAKES_OBJECT})\s+(?:{_COUNTABLE})\b(?!\s+(?:{_PLURAL})\b)", re.IGNORECASE),
         "missing article",
     ),
@@ -73,12 +73,15 @@ _SILENT_H = re.compile(r"hour|hono|honest|heir", re.IGNORECASE)
 
 
 def lint(text: str, vocabulary: Collection[str] | None = None, verbs: Collection[str] = ()) -> list[str]:
-    """Problems of one caption; empty when there are none.
+    """Find the problems of one caption.
 
     Args:
         text: The caption.
         vocabulary: Lower-case words that may occur; None allows every word.
-        verbs: Finite verbs beside the usual ones, such as those of a bank.
+        verbs: Finite verbs in addition to the usual ones, such as those of a bank.
+
+    Returns:
+        One description per problem.
     """
     checks: tuple[Callable[[str], Iterator[str]], ...] = (_patterns, _articles, _pronouns)
     problems = [problem for check in checks for problem in check(text)]

@@ -1,4 +1,4 @@
-"""Captions against truth: how often attributes are read rightly, how honest probabilities are, how colours bleed."""
+"""Scores of readings against known attributes: accuracy, calibration of probabilities, and colour bleed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,25 +11,25 @@ import pyarrow as pa
 from stages.caption.bank.bank import Bank
 
 Truth = Mapping[str, frozenset[str]]
-"""Acceptable values by attribute; an attribute that is absent is not labelled."""
+"""Acceptable values by attribute; absent attributes are not labelled."""
 
-# As Guo et al. (ICML 2017) bin the confidence.
+# The number of bins in Guo et al. (ICML 2017).
 BINS = 15
 
 
 @dataclass(frozen=True)
 class Score:
-    """One attribute over the crops that are labelled with it; shares from 0 to 1, NaN where there is nothing to share.
+    """Scores of one attribute over the crops labelled with it; shares from 0 to 1, NaN where no crop counts.
 
     Args:
-        attribute: The attribute, or the factor of one.
-        crops: Crops labelled with it.
+        attribute: The attribute or factor.
+        crops: Number of crops labelled with it.
         right: Share whose most probable value is acceptable.
-        guess: Share that the best single answer would get without looking.
+        guess: Share that the best constant answer would get.
         stated: Share whose captions state it.
         stated_right: Share of those that state an acceptable value.
-        calibration_error: Expected calibration error (Guo et al., ICML 2017): mean distance of probability and share
-            of right readings, over 15 bins of probability.
+        calibration_error: Expected calibration error (Guo et al., ICML 2017): mean distance between probability and
+            accuracy, over 15 bins of probability.
     """
 
     attribute: str
@@ -46,12 +46,12 @@ def judge(attributes: pa.ChunkedArray | pa.Array, truths: Sequence[Truth], bank:
 
     Args:
         attributes: The ``attributes`` column of ``schemas.tables.CAPTIONS``, N rows.
-        truths: What is true of the same N crops. Values that the bank does not have are not expected of it; an
-            attribute that then has none left is not judged.
-        bank: The bank that was read with.
+        truths: Acceptable values of the same N crops. Values that the bank does not have are ignored; an attribute
+            without any other value is not scored.
+        bank: The bank of the readings.
 
     Returns:
-        A score per attribute that some crop is labelled with, in the order of the bank.
+        One score per attribute that some crop is labelled with, in the order of the bank.
     """
     readings = [{item["attribute"]: item for item in row} for row in attributes.to_pylist()]
     scores = []
@@ -88,14 +88,14 @@ def calibration_error(probability: npt.NDArray[np.float64], right: npt.NDArray[n
 
 
 def colour_bleed(attributes: pa.ChunkedArray | pa.Array, truths: Sequence[Truth]) -> tuple[float, int]:
-    """How often one colour is read for both garments of a person who wears two.
+    """How often the same colour is read for both garments of persons who wear two colours.
 
     Args:
         attributes: As for ``judge``.
-        truths: As for ``judge``; crops count whose ``upper_colour`` and ``lower_colour`` have no value in common.
+        truths: As for ``judge``; only crops whose ``upper_colour`` and ``lower_colour`` have no value in common count.
 
     Returns:
-        The share of those crops with the same colour read for both, NaN where there is none, and how many they are.
+        The share of those crops with the same colour read for both (NaN without any), and their number.
     """
     same = []
     for row, truth in zip(attributes.to_pylist(), truths, strict=True):

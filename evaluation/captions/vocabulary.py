@@ -1,4 +1,4 @@
-"""Every word that captions of a bank and a grammar may hold."""
+"""The words that captions of a bank and a grammar may contain."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from stages.caption.bank.bank import Bank
 from stages.caption.bank.phrases import Phrase
 from stages.caption.write.templates import Template
 
-# What the rendering of sentences adds of its own: articles, pairs, lists, relative clauses, pronouns.
+# The words that rendering adds: articles, pairs, conjunctions, prepositions, relative and personal pronouns.
 _OWN = "a an the pair of and in with who is are he she they his her their this"
 
 

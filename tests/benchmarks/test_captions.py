@@ -85,7 +85,7 @@ def test_a_set_of_others_needs_its_folder(capsys: pytest.CaptureFixture[str]) ->
 def test_a_set_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert labelled.main(["peta", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
-        f"labelled: {tmp_path}: neither PETA.mat nor any archive/Label.txt is there; give the folder of PETA\n"
+        f"labelled: {tmp_path}: contains neither PETA.mat nor any archive/Label.txt; give the folder of PETA\n"
     )
 
 
