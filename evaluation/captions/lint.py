@@ -1,7 +1,7 @@
 """Checks for errors of language in finished captions.
 
 The checks do not depend on banks and templates, so they apply to captions of any origin. The errors are those found in
-the released captions of LUPerson-T: unfilled blanks, doubled words, wrong verb forms, pronouns that do not fit the noun.
+the released captions of LUPerson-T: unfilled blanks, doubled words, wrong verb forms, pronouns that disagree.
 """
 
 import re
