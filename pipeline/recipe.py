@@ -1,4 +1,4 @@
-"""The recipe: one YAML file that says everything a corpus depends on."""
+"""The recipe: one YAML file that states everything a corpus depends on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,18 +22,18 @@ from stages.track.config import TrackConfig
 
 
 class RunConfig(Config):
-    """How a run treats failures and resources. Nothing here changes what the corpus holds."""
+    """How a run treats failures and resources. Nothing here changes the content of the corpus."""
 
     max_attempts: int = Field(default=3, ge=1)
-    """Attempts of a unit before it is quarantined; errors that cannot pass are not tried again."""
+    """Attempts of a unit before it is quarantined; permanent errors are not retried."""
     max_failed_share: float = Field(default=0.05, ge=0, le=1)
     """Share of a stage's units that may be failed or quarantined before the run exits with 1."""
     cpus: int | None = Field(default=None, ge=1)
     """CPUs of the local cluster; null = all. Has no effect with --address."""
     object_store_mb: int = Field(default=2048, ge=128)
-    """Memory for rows on their way between operators, on the local cluster."""
+    """Memory for rows between operators, on the local cluster."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    """Port on which the local cluster gives its metrics to Prometheus; null = any free one. Has no effect with
+    """Port on which the local cluster serves its metrics to Prometheus; null = any free one. Has no effect with
     --address."""
 
 
@@ -45,7 +45,7 @@ class Recipe(Config):
     crawl: CrawlConfig = CrawlConfig()
     """Where videos come from."""
     detect: DetectConfig = DetectConfig()
-    """Which frames are looked at, which persons are kept."""
+    """Which frames are processed, which persons are kept."""
     embed: EmbedConfig = EmbedConfig()
     """Which CLIP embeds the crops."""
     reid: ReidConfig = ReidConfig()
@@ -87,7 +87,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), corpus: str | None = 
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe, defaults and all, as YAML."""
+    """The resolved recipe, including defaults, as YAML."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 

@@ -1,1 +1,1 @@
-"""A corpus on disk: its files, the ledger that vouches for them, and reading the rows that it vouches for."""
+"""A corpus on disk: its files, the ledger that vouches for them, and readers of these rows."""

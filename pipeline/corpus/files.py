@@ -18,13 +18,13 @@ TEMPORARY = ".tmp-"
 
 
 class Corpus:
-    """One directory or object-store prefix; every path that it takes or gives is relative to it.
+    """One directory or object-store prefix; all paths are relative to it.
 
     Args:
         uri: A local path, or a URI that ``pyarrow.fs`` or ``fsspec`` understands (``s3://bucket/prefix``).
 
     Raises:
-        UserError: The URI names no file system that can be opened.
+        UserError: No file system can be opened for the URI.
     """
 
     def __init__(self, uri: str) -> None:
@@ -36,15 +36,15 @@ class Corpus:
         return Corpus, (self.uri if not self.is_local else self.root,)
 
     def path(self, relative: str) -> str:
-        """Path of a file as the file system knows it."""
+        """Path of a file in the file system."""
         return f"{self.root}/{relative}" if relative else self.root
 
     def exists(self, relative: str = "") -> bool:
-        """Whether a file or folder is there."""
+        """Whether a file or folder exists."""
         return bool(self.fs.get_file_info(self.path(relative)).type != pafs.FileType.NotFound)
 
     def files(self, folder: str = "") -> Iterator[pafs.FileInfo]:
-        """Files below a folder, at any depth; none where there is no such folder."""
+        """Files below a folder, at any depth; none if the folder does not exist."""
         selector = pafs.FileSelector(self.path(folder), recursive=True, allow_not_found=True)
         return (info for info in self.fs.get_file_info(selector) if info.type == pafs.FileType.File)
 
@@ -81,7 +81,7 @@ class Corpus:
             temporary.unlink(missing_ok=True)
 
     def upload(self, source: Path, relative: str) -> None:
-        """Copy a local file, of any size, into the corpus; it appears under its name when it is whole."""
+        """Copy a local file of any size into the corpus; it gets its name when it is complete."""
         staging = f"{relative}.{TEMPORARY}{uuid.uuid4().hex}" if self.is_local else relative
         self.fs.create_dir(self.path(relative).rpartition("/")[0], recursive=True)
         pafs.copy_files(
@@ -91,7 +91,7 @@ class Corpus:
             self.fs.move(self.path(staging), self.path(relative))
 
     def delete(self, relative: str) -> None:
-        """Remove a file; no error when it is gone already."""
+        """Remove a file, if it exists."""
         try:
             self.fs.delete_file(self.path(relative))
         except FileNotFoundError:
@@ -121,7 +121,7 @@ class Corpus:
 
 
 def digest(*parts: str, length: int = 16) -> str:
-    """Short SHA-256 of some strings, unambiguous about where one ends."""
+    """Shortened SHA-256 of a list of strings; the length of each is part of it."""
     joined = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(joined.encode()).hexdigest()[:length]
 

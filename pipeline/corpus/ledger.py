@@ -1,7 +1,7 @@
-"""The ledger: one Parquet row per unit of work, written last, and the only witness that a unit is finished.
+"""The ledger: one Parquet row per unit of work, written last. A unit is finished only if its row says so.
 
-Files only ever gain rows. Where a unit has several, the newest counts. The driver is the ledger's only writer, so
-its clock orders the rows; workers hand their outcomes to it.
+Rows are only ever added; the newest row of a unit counts. The driver is the only writer, so its clock orders the rows;
+workers send it their outcomes.
 """
 
 import datetime as dt
@@ -13,14 +13,14 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from pipeline.corpus.files import TEMPORARY, Corpus
+from pipeline.corpus.files import Corpus
 from schemas.tables import LEDGER
 
-# A unit is lost to a kill for as long as its row waits here; a file is written each time it does not wait.
+# Outcomes that are not flushed yet are lost if the driver is killed; each flush writes a file.
 FLUSH_SECONDS = 2.0
 FLUSH_ROWS = 4096
 
-# Past so many files a listing costs more than the merge that avoids it.
+# With more files than this, listing them takes longer than merging them.
 COMPACT_ABOVE = 64
 
 _LATEST = """
@@ -35,7 +35,7 @@ FROM latest WHERE status IN ('ok', 'empty')
 
 
 def ledger_stages(corpus: Corpus) -> list[str]:
-    """Names of everything that has a ledger in a corpus, sorted."""
+    """Names of the stages and imports that have a ledger in a corpus, sorted."""
     return sorted({corpus.relative(info.path).split("/")[1] for info in corpus.files("ledger")})
 
 
@@ -50,29 +50,30 @@ class Ledger:
     def paths(self) -> list[str]:
         """Files of the ledger, oldest name first."""
         found = (self.corpus.relative(info.path) for info in self.corpus.files(self.folder))
-        return sorted(path for path in found if path.endswith(".parquet") and TEMPORARY not in path)
+        # Temporary files have no suffix.
+        return sorted(path for path in found if path.endswith(".parquet"))
 
     def history(self) -> pa.Table:
-        """Every row ever written."""
+        """All rows, old ones included."""
         tables = [_current(self.corpus.read_table(path)) for path in self.paths()]
         return pa.concat_tables(tables) if tables else LEDGER.empty_table()
 
     def latest(self) -> pa.Table:
-        """The row that counts, for every unit."""
+        """The newest row of each unit."""
         return query(_LATEST, history=self.history()).cast(LEDGER)
 
     def live(self) -> pa.Table:
-        """Pairs (scope, unit_id, fingerprint, path): which rows of which files count. No other row does."""
+        """Which rows of which files count, as rows of scope, unit_id, fingerprint and path."""
         return query(_LIVE, latest=self.latest())
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> str:
-        """Commit outcomes; the time of commit is set here. Returns the file's path."""
+        """Commit outcomes and set their time of commit. Returns the path of the new file."""
         now = dt.datetime.now(dt.UTC)
         stamped = [{**row, "stage": self.stage, "finished_at": now} for row in rows]
         return self._write(pa.Table.from_pylist(stamped, schema=LEDGER))
 
     def compact(self, paths: Sequence[str] | None = None) -> None:
-        """Merge files into one. A crash in between leaves rows twice, which ``latest`` does not mind.
+        """Merge files into one. A crash in between leaves duplicate rows, which ``latest`` ignores.
 
         Args:
             paths: Files to merge; None = all of the stage.
@@ -92,9 +93,9 @@ class Ledger:
 
 
 class LedgerWriter:
-    """Gathers outcomes and commits them by the batch, so that a week of units does not end as a million files.
+    """Collects outcomes and commits them in batches, so that a week of units does not leave a million files.
 
-    Use as a context manager: leaving it, by whatever way, commits what was gathered.
+    A context manager; leaving it commits the collected outcomes, after an exception, too.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -110,13 +111,13 @@ class LedgerWriter:
         self.flush()
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take outcomes; they are committed within about ``FLUSH_SECONDS``."""
+        """Add outcomes; they are committed with the next call after ``FLUSH_SECONDS``, or by ``flush``."""
         self.pending.extend(rows)
         if time.monotonic() - self.flushed_at > FLUSH_SECONDS or len(self.pending) > FLUSH_ROWS:
             self.flush()
 
     def flush(self) -> None:
-        """Commit what was gathered."""
+        """Commit the collected outcomes."""
         if self.pending:
             self.recent.append(self.ledger.append(self.pending))
         self.pending = []
@@ -137,7 +138,7 @@ def retired(row: Mapping[str, Any], run_id: str) -> dict[str, Any]:
 
 
 def _current(table: pa.Table) -> pa.Table:
-    """The rows with today's columns; those that an earlier version did not know are null."""
+    """The rows with the current columns; columns that an earlier version did not write are null."""
     missing = [field for field in LEDGER if field.name not in table.column_names]
     for field in missing:
         table = table.append_column(field, pa.nulls(table.num_rows, field.type))
@@ -145,7 +146,7 @@ def _current(table: pa.Table) -> pa.Table:
 
 
 def query(sql: str, parameters: Mapping[str, Any] | None = None, **tables: pa.Table) -> pa.Table:
-    """Run SQL over Arrow tables, named by keyword; ``$name`` stands for a parameter."""
+    """Run SQL over Arrow tables, each named by its keyword; ``$name`` refers to a parameter."""
     with duckdb.connect() as connection:
         for name, table in tables.items():
             connection.register(name, table)

@@ -1,4 +1,4 @@
-"""Reading a stage's tables: only rows that the ledger vouches for."""
+"""Reads the tables of a stage: only rows that the ledger vouches for."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from schemas.declaration import Table
 
 
 def live_files(corpus: Corpus, stage: str, table: Table, scope: str = "") -> dict[str, list[str]]:
-    """Files of one table, each with the units in it whose rows count.
+    """Files of one table, each with the units whose rows in it count.
 
     Args:
         corpus: The corpus.
@@ -68,6 +68,6 @@ def stem(path: str) -> str:
 
 
 def derived(corpus: Corpus, stage: str, table: Table, scope: str) -> dict[str, str]:
-    """Live files of a stage that makes one file of each file before it: by the stem of that source."""
+    """Live files of a stage that writes one file per source file, by the stem of the source file."""
     files = live_files(corpus, stage, table, scope)
     return {unit.rpartition("/")[2]: path for path, units in files.items() for unit in units}

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a local one, quietly."""
+"""Joins a Ray cluster or starts a local one, without Ray's own log output."""
 
 import contextlib
 import logging
@@ -13,11 +13,11 @@ from pipeline.errors import UserError
 from pipeline.recipe import RunConfig
 
 STARTS = 3
-"""Times that a local cluster is started before it is given up."""
+"""Attempts to start a local cluster."""
 
-# Workers decode in threads, and pictures come and go by the megabyte: left to themselves, glibc keeps what is freed in
-# heaps, one per thread, and Arrow in a pool of its own; a worker would hold some 100 MB that it no longer uses.
-# runtime_env.yaml says the same to a cluster's workers.
+# Workers decode in threads and allocate images by the megabyte. By default glibc keeps freed memory in one heap per
+# thread, and Arrow in a pool of its own, so that a worker holds some 100 MB that it no longer uses. runtime_env.yaml
+# sets the same for the workers of a cluster.
 LEAN = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": "262144",
@@ -26,8 +26,8 @@ LEAN = {
 }
 """Environment of workers."""
 
-# Ray ends a worker that idled for a second, and the next unit pays seconds of processor for the imports of a new one.
-# ray_cluster.yaml says the same to a cluster.
+# By default Ray ends a worker that idles for a second, and the next unit waits seconds for the imports of a new one.
+# ray_cluster.yaml sets the same for a cluster.
 SYSTEM = {"idle_worker_killing_time_threshold_ms": 600_000}
 """Settings of Ray's own processes."""
 
@@ -38,20 +38,20 @@ def connect(address: str | None, config: RunConfig) -> str:
     """Join the cluster at ``address``, the one that a submitted job runs in, or start a local one.
 
     Args:
-        address: Address of a running cluster (``host:6379`` or ``auto``); None = where ``ray job submit`` put us,
-            else local.
+        address: Address of a running cluster (``host:6379`` or ``auto``); None = the cluster of the submitted
+            job, or else a local one.
         config: Size of the local cluster.
 
     Returns:
-        What was joined, in words.
+        A description of the cluster.
 
     Raises:
-        UserError: No cluster answers at the address.
+        UserError: The cluster cannot be joined or started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's core echoes its own worries to the driver's stderr; what concerns a unit is told by the ledger.
+    # Ray's core logs internal warnings to the driver's stderr; failures of units are in the ledger.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # Between two tries to reach an actor that does not answer; Ray waits no longer than that. See stream.ACTOR_RETRIES.
+    # Delay between two calls of an actor that does not answer, see stream.ACTOR_RETRIES.
     os.environ.setdefault("RAY_task_actor_unavailable_retry_delay_base_ms", "5000")
     quieten()
     import ray
@@ -60,7 +60,7 @@ def connect(address: str | None, config: RunConfig) -> str:
     if not ray.is_initialized():
         with _mute_core():
             _join(address) if address else _start(config)
-        # Ray would leave on SIGTERM without a word; a job that is stopped ends as Ctrl-C does.
+        # Ray exits on SIGTERM without a message; a stopped job shall end like Ctrl-C.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _stop)
     _set_up_data()
@@ -73,30 +73,30 @@ def connect(address: str | None, config: RunConfig) -> str:
 
 
 def disconnect() -> None:
-    """Leave the cluster; a local one ends."""
+    """Leave the cluster; a local one is shut down."""
     import ray
 
     ray.shutdown()
 
 
 def quieten() -> None:
-    """Keep Ray's own chatter out of the user's terminal; its log files have all of it."""
+    """Keep Ray's log messages out of the user's terminal; its log files have them all."""
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"ray\.")
-    # Retries have no named parameter yet.
+    # Ray Data takes retries of tasks and actors through this argument only.
     warnings.filterwarnings("ignore", message=r".*`ray_remote_args` is deprecated")
 
 
 def _start(config: RunConfig) -> None:
     import ray
 
-    # Ray gives its own processes thirty seconds, which a busy machine may not have.
+    # Ray allows its own processes thirty seconds to start; a busy machine may need more.
     trouble: Exception | None = None
     for _ in range(STARTS):
         try:
             _init(config)
-        except Exception as error:  # noqa: BLE001 - what Ray raises when it is late
+        except Exception as error:  # noqa: BLE001 - Ray raises several types when its processes start late
             ray.shutdown()
             trouble = error
         else:
@@ -104,7 +104,7 @@ def _start(config: RunConfig) -> None:
     assert trouble is not None
     raise UserError(
         f"Ray did not start on this machine, tried {STARTS} times: {_first_line(trouble)} "
-        "Give it processor time and memory, or name a running cluster with --address"
+        "Free CPU time and memory, or name a running cluster with --address"
     ) from trouble
 
 
@@ -133,8 +133,7 @@ def _join(address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"--address {address!r}: no Ray cluster could be joined ({_first_line(error)}). "
-            "Start one with 'ray start --head', and give its token through "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it asks for one"
+            "Start one with 'ray start --head'; if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         ) from error
 
 
@@ -144,7 +143,7 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _mute_core() -> Iterator[None]:
-    """Hide what Ray's core prints while it starts: it announces its log level on the very stderr that it spares."""
+    """Discard what Ray's core prints to stderr while it starts, such as a notice about its log level."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -158,7 +157,7 @@ def _mute_core() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's arguments
-    # Said at once: workers take seconds to end, and `ray job stop` waits three before it kills.
+    # Printed at once: workers take seconds to end, and `ray job stop` waits three before it kills.
     os.write(2, b"\nreidforge: stopping; what is finished stays\n")
     raise KeyboardInterrupt
 
@@ -168,15 +167,15 @@ def _set_up_data() -> None:
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    # Units are one row each; a block that Ray would like smaller is still one unit.
+    # A unit is one row, so a block above Ray's target size cannot be split.
     context.target_max_block_size = None
-    # A unit whose worker died is missed by the runner and counted as an attempt; the others go on.
+    # The runner notices a unit whose worker died and counts an attempt; the other units continue.
     context.max_errored_blocks = -1
 
 
 def _bound_memory(limit: int) -> None:
     from ray.data import DataContext
 
-    # Without a bound decoders run ahead of the model until the object store is full, however small it could be.
+    # Without a limit, decoders run ahead of the model until the object store is full.
     options = DataContext.get_current().execution_options
     options.resource_limits = options.resource_limits.copy(object_store_memory=limit)

@@ -1,4 +1,4 @@
-"""What a run tells Prometheus while it works, through Ray's own metrics: docs/monitoring.md, deploy/grafana."""
+"""Metrics of a run for Prometheus, exported through Ray: docs/monitoring.md, deploy/grafana."""
 
 import functools
 import time
@@ -7,15 +7,15 @@ from typing import Any, Final
 
 from pipeline.run.pace import Pace
 
-# Name, kind, labels beside stage and run, and what it says.
+# Name, kind, labels beside stage and run, description.
 METRICS: Final = {
-    "reidforge_units": ("counter", ("status",), "Outcomes of units: ok, empty, failed (tried again) or quarantined."),
+    "reidforge_units": ("counter", ("status",), "Outcomes of units: ok, empty, failed (to be retried) or quarantined."),
     "reidforge_failures": ("counter", ("reason",), "Outcomes that failed, by the ledger's error_type."),
     "reidforge_frames": ("counter", (), "Frames decoded."),
     "reidforge_crops": ("counter", (), "Crops cut."),
     "reidforge_rows": ("counter", (), "Rows written, all tables together."),
     "reidforge_busy_seconds": ("counter", (), "Work time, summed over the operators."),
-    "reidforge_units_left": ("gauge", (), "Units of this run that are not settled yet."),
+    "reidforge_units_left": ("gauge", (), "Units that this run still has to do."),
     "reidforge_seconds_left": ("gauge", (), "Estimated time left, from the units that ended lately; absent at first."),
     "reidforge_frames_per_second": ("gauge", (), "Frames decoded per second of this run so far."),
     "reidforge_crops_per_second": ("gauge", (), "Crops cut per second of this run so far."),
@@ -23,13 +23,13 @@ METRICS: Final = {
 
 
 def exported(name: str) -> str:
-    """Name of a metric as Prometheus sees it: Ray puts its own before it, and marks counters."""
+    """Name of a metric in Prometheus: Ray adds a prefix, and a suffix to counters."""
     return f"ray_{name}_total" if METRICS[name][0] == "counter" else f"ray_{name}"
 
 
 @functools.cache
 def _metric(name: str) -> Any:
-    """One per process: Ray takes a second of the same name for a mistake."""
+    """The metric of this process; Ray logs an error if one is created twice."""
     from ray.util.metrics import Counter, Gauge
 
     kind, labels, text = METRICS[name]
@@ -55,7 +55,7 @@ class Meter:
         self._gauge("reidforge_units_left", todo)
 
     def count(self, row: Mapping[str, Any]) -> None:
-        """Take one outcome, as its ledger row tells it."""
+        """Count one outcome, given as its ledger row."""
         self._add("reidforge_units", 1, status=row["status"])
         if row["status"] in ("failed", "quarantined"):
             self._add("reidforge_failures", 1, reason=row["error_type"] or "unknown")
@@ -65,7 +65,7 @@ class Meter:
         self._add("reidforge_crops", row.get("crops") or 0)
         self.frames += row.get("frames") or 0
         self.crops += row.get("crops") or 0
-        # A unit that failed is tried again in the next pass.
+        # A failed unit is retried in the next pass.
         if row["status"] != "failed":
             self.left -= 1
             self.pace.add(1)
@@ -80,7 +80,7 @@ class Meter:
             self._gauge("reidforge_seconds_left", left)
 
     def _add(self, name: str, value: float, **labels: str) -> None:
-        # Ray refuses a step of nothing.
+        # Ray rejects an increment of 0.
         if value > 0:
             _metric(name).inc(value, tags=self.labels | labels)
 

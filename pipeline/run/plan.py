@@ -1,4 +1,4 @@
-"""What a stage would do, and why: an anti-join of the wanted units with the ledger."""
+"""What a stage would do, and why: the wanted units joined with the ledger."""
 
 from dataclasses import dataclass
 
@@ -33,9 +33,9 @@ class Plan:
 
     Args:
         stage: Name of the stage.
-        scope: Model or variant, empty where there is none.
+        scope: Model or variant, empty for stages without one.
         fingerprint: Configuration that the units are wanted under.
-        wanted: Every unit that the recipe wants, with what its first step needs.
+        wanted: Every unit that the recipe wants, with the columns that its first step reads.
         reasons: Reason per unit, in the order of ``wanted``: new, recipe changed, input changed, failed, quarantined
             or done.
         attempts: Attempts so far per unit, under this fingerprint and these inputs.
@@ -55,21 +55,21 @@ class Plan:
         return {item["values"]: item["counts"] for item in self.reasons.value_counts().to_pylist()}
 
     def todo(self, *, retry: bool = False) -> pa.Table:
-        """Units to run; quarantined ones only when asked for."""
+        """Units to run; quarantined ones only with ``retry``."""
         settled = ["done"] if retry else ["done", "quarantined"]
         return self.wanted.filter(pc.invert(pc.is_in(self.reasons, pa.array(settled))))
 
 
 def make_plan(corpus: Corpus, stage: str, scope: str, fingerprint: str, wanted: pa.Table, *, retires: bool) -> Plan:
-    """Compare what the recipe wants with what the ledger says is done.
+    """Compare the units that the recipe wants with those that the ledger has.
 
     Args:
         corpus: The corpus.
         stage: Name of the stage.
-        scope: Model or variant of the recipe; units of other scopes are left alone.
+        scope: Model or variant of the recipe; units of other scopes are ignored.
         fingerprint: Current configuration of the stage.
-        wanted: Columns unit_id and inputs, one row per unit, and what the first step needs.
-        retires: Whether units that are not wanted any more lose their rows.
+        wanted: Columns unit_id, inputs and those that the first step reads; one row per unit.
+        retires: Whether units that are no longer wanted lose their rows.
     """
     latest = query("SELECT * FROM latest WHERE scope = $scope", {"scope": scope}, latest=Ledger(corpus, stage).latest())
     keys = wanted.select(["unit_id", "inputs"])

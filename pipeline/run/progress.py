@@ -22,7 +22,7 @@ from pipeline.run.pace import WINDOW_S, Pace
 
 log = logging.getLogger("reidforge")
 
-# Often enough to see a run live, seldom enough to read its log a year later.
+# Frequent enough to follow a run, rare enough to read its log a year later.
 LINE_SECONDS = 10.0
 
 # Set on records that a bar shows already: the log file takes them, a terminal does not.
@@ -58,11 +58,11 @@ class StageProgress(Protocol):
     """Progress of one stage."""
 
     def advance(self, units: int, note: str) -> None:
-        """Some units have ended; the note sums up how."""
+        """Count units that ended; the note summarizes their outcomes."""
         ...
 
     def within(self, part: Part) -> None:
-        """Work on a unit has come so far. May be called from any thread."""
+        """Report progress inside a unit. May be called from any thread."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -170,7 +170,7 @@ def duration(seconds: float) -> str:
 
 
 def stage_progress(console: Console, stage: str, unit: str, total: int) -> StageProgress:
-    """A bar where there is a terminal, lines where there is none."""
+    """A bar on a terminal, lines elsewhere."""
     if console.is_terminal:
         return BarProgress(console, stage, unit, total)
     return LineProgress(stage, unit, total)

@@ -30,7 +30,7 @@ _LARGEST_COPY = 32 << 20
 
 
 def new_run_id() -> str:
-    """Sortable by time, and unique when two runs start in one second."""
+    """A run id: sorts by time, and is unique even if two runs start in the same second."""
     return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 

@@ -1,4 +1,4 @@
-"""Running a recipe: stage after stage, each planned against the ledger and committed to it."""
+"""Runs a recipe: stage after stage, each planned against the ledger and committed to it."""
 
 import logging
 import time
@@ -27,13 +27,13 @@ log = logging.getLogger("reidforge")
 
 @dataclass(kw_only=True)
 class StageSummary:
-    """What became of a stage's units.
+    """Outcome of a stage.
 
     Args:
         stage: Name of the stage.
         wanted: Units that the recipe wants.
-        ran: Outcomes of this run by status; empty when there was nothing to do.
-        failed: Units that stand as failed or quarantined now, from this run or an earlier one.
+        ran: Outcomes of this run by status; empty if no unit was to do.
+        failed: Units that are failed or quarantined now, from this run or an earlier one.
         seconds: Wall time.
         reasons: Most frequent errors, as (error_type, message, units).
     """
@@ -47,7 +47,7 @@ class StageSummary:
 
     @property
     def failed_share(self) -> float:
-        """Share of the wanted units that stand as failed or quarantined."""
+        """Share of the wanted units that are failed or quarantined."""
         return self.failed / self.wanted if self.wanted else 0.0
 
 
@@ -63,13 +63,13 @@ class RunContext:
 
 
 def run_stages(run: RunContext, stages: Sequence[Stage]) -> Iterator[StageSummary]:
-    """Run stages in order; each sees what the one before has committed."""
+    """Run stages in order; each reads the rows that the previous ones committed."""
     for stage in stages:
         yield run_stage(run, stage)
 
 
 def run_stage(run: RunContext, stage: Stage) -> StageSummary:
-    """Run one stage to its end: passes over what waits, until all is settled."""
+    """Run one stage: passes over the units to do, until each is done or quarantined."""
     began = time.monotonic()
     plan = plan_stage(run.corpus, run.recipe, stage)
     summary = StageSummary(stage=stage.name, wanted=plan.wanted.num_rows)
@@ -123,7 +123,7 @@ def _run_passes(run: RunContext, stage: Stage, plan: Plan, ledger: LedgerWriter,
 
 
 def _outcomes(stage: Stage, job: Job) -> Iterator[dict[str, Any]]:
-    """Outcomes of a pass; units that never came back are outcomes too."""
+    """Outcomes of a pass, including the units that Ray did not return."""
     waiting = dict(zip(job.todo["unit_id"].to_pylist(), job.todo["inputs"].to_pylist(), strict=True))
     for block in stage.execute(job):
         for outcome in block.to_pylist():

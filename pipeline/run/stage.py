@@ -1,4 +1,4 @@
-"""What the runner needs to know of a stage."""
+"""The declaration of a stage, and a pass over its units."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,16 +15,16 @@ from schemas.declaration import Table
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One pass of a stage over units that wait.
+    """One pass of a stage over the units to do.
 
     Args:
         corpus: Where tables are read and written.
         recipe: The resolved recipe.
-        fingerprint: Configuration of the stage, part of every file name that it writes.
-        scope: Model or variant, empty where there is none.
+        fingerprint: Digest of the stage's configuration; part of every file name that it writes.
+        scope: Model or variant, empty for stages without one.
         tables: Tables that the stage declares.
         todo: Units, one row each.
-        progress: Takes progress inside a unit, for stages whose units take minutes and more.
+        progress: Receives progress inside a unit, for stages whose units take minutes or more.
     """
 
     corpus: Corpus
@@ -60,13 +60,13 @@ class Stage(Writer):
 
     Args:
         unit: What one unit is, for messages.
-        version: Version of the code; raised when the same configuration gives other rows than before.
+        version: Version of the code; raised when the same configuration yields other rows than before.
         identity: Everything of the recipe that decides the rows.
         wanted: Units that the recipe wants: columns unit_id, inputs, and what ``execute`` needs.
         execute: Runs a pass; yields blocks of ``pipeline.run.units.OUTCOME`` as units finish.
         scope: Model or variant that the units belong to.
-        retires: Whether units that are not wanted any more lose their rows.
-        check: Raises ``UserError`` when the stage could not start here.
+        retires: Whether units that the recipe no longer wants lose their rows.
+        check: Raises ``UserError`` if the stage cannot start.
         finish: Called once after the last pass.
         files: Files, model folders and hub tags of weights that the recipe names for this stage, by recipe key. The
             record of a run keeps their digests and the content of text files.

@@ -12,18 +12,18 @@ import pyarrow as pa
 from pipeline.run.stage import Job, units
 from pipeline.run.units import LOST, RETRIES, Row, Step, StepActor, run_step, start, write_units
 
-# A plan of millions of units would fill the object store with one-row blocks; a wave of this size keeps it small,
-# and the pipeline drains only once in so many units.
+# A plan of millions of units would fill the object store with one-row blocks. Waves of this size keep it small, and
+# the pipeline drains only once per wave.
 WAVE = 20_000
 
-# A node may be dead for 20 s before Ray's head learns of it; until then all that is sent to its actors fails at once.
-# Ray waits 5 s between two tries (``cluster.connect`` asks it to), and so many of them outlast that time. A unit that
-# kills its actor is given up earlier, see ``pipeline.run.units.StepActor``.
+# A node may be dead for 20 s before Ray's head notices; until then calls of its actors fail at once. Ray waits 5 s
+# between retries (set in ``cluster.connect``), so that 8 of them outlast this time. A unit that kills its actor is
+# abandoned earlier, see ``pipeline.run.units.StepActor``.
 ACTOR_RETRIES = 8
 
 _WRITE_CPUS = 0.25
 
-# What a task that fills a CPU reserves of it. Were it all, its table could be written only when another such task ends.
+# Share of a CPU that a busy task reserves. If it reserved all, tables could be written only after another such task.
 BUSY_CPUS = 1 - _WRITE_CPUS
 
 
@@ -33,11 +33,11 @@ class Operator:
 
     Args:
         make_step: Called once per task or actor process; returns the step.
-        fields: What the step leaves for the next operator.
+        fields: Columns for the next operator.
         cpus: CPUs of one task or actor.
         gpus: GPUs of one actor.
         actors: Size of the actor pool; None = stateless tasks.
-        tasks: Most tasks at once; None = as many as resources allow.
+        tasks: Maximum number of concurrent tasks; None = as many as resources allow.
     """
 
     make_step: Callable[[], Step]
@@ -49,7 +49,7 @@ class Operator:
 
 
 def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iterator[pa.Table]:
-    """Run the operators over the job's units, write their tables, and yield outcomes as they come.
+    """Run the operators over the job's units, write their tables, and yield outcomes as units finish.
 
     Args:
         job: What to run over.
@@ -77,7 +77,7 @@ def parts(rows: Sequence[Row], fields: pa.Schema, operator: Operator) -> list[Ro
         operator: The step.
 
     Returns:
-        One row per part: the operator's fields, status (None when it went well), error_type, error_message, seconds.
+        One row per part: the operator's fields, status (None on success), error_type, error_message, seconds.
     """
     import ray.data
 
@@ -89,7 +89,7 @@ def parts(rows: Sequence[Row], fields: pa.Schema, operator: Operator) -> list[Ro
 
 
 def actors_for(wanted: int | None, threads: int) -> tuple[int, float, float]:
-    """Size of an actor pool, and the CPUs and GPUs of each actor, for the cluster at hand.
+    """Size of an actor pool, and the CPUs and GPUs of each actor, for the current cluster.
 
     Args:
         wanted: The recipe's number of actors, or None.
@@ -101,16 +101,16 @@ def actors_for(wanted: int | None, threads: int) -> tuple[int, float, float]:
     gpus = int(resources.get("GPU", 0))
     if gpus:
         return wanted or gpus, 1.0, 1.0
-    # Half of the CPUs stay free for decoding and writing, of which a model on CPUs needs little.
+    # Half of the CPUs stay free for decoding and writing, which are cheap beside a model on CPUs.
     pool = wanted or max(1, math.floor(resources.get("CPU", 1) / 2 / threads))
     return pool, min(float(threads), max(1.0, resources.get("CPU", 1) / 2 / pool)), 0.0
 
 
 def busy_actors_for(wanted: int | None, threads: int) -> tuple[int, float, float]:
-    """As ``actors_for``, for models beside which there is next to nothing to do: one for every ``threads`` CPUs.
+    """As ``actors_for``, for models that need almost no other work beside them: one per ``threads`` CPUs.
 
-    Each reserves half of what it uses. Were it all, no decoder would find room; so the CPUs go to whoever has work,
-    and a model that waits for frames leaves its core to the decoders.
+    Each reserves half of the CPUs that it uses. If it reserved all, Ray could not schedule decoders; this way a model
+    that waits for frames leaves its cores to them.
     """
     import ray
 

@@ -1,8 +1,8 @@
-"""Units of work on their way through Ray Data: one row each, from plan to ledger.
+"""Units of work in Ray Data: one row each, from plan to ledger.
 
 A unit is one row of a block, never several, so no operator can split it; its tables travel inside the row as Arrow
-IPC bytes. A step that fails turns its unit into a failed row that the later operators pass on untouched, so that one
-bad unit costs nobody else anything.
+IPC bytes. A step that fails turns its unit into a failed row, which later operators pass on untouched, so that one
+bad unit does not affect other units.
 """
 
 import functools
@@ -36,7 +36,7 @@ HEAD = pa.schema(
         pa.field("error_message", pa.string()),
         pa.field("retryable", pa.bool_()),
         pa.field("seconds", pa.float64()),
-        # Told by the step that decodes, for those who watch.
+        # Set by the decoding step; used for progress reports.
         pa.field("frames", pa.int64()),
     ]
 )
@@ -45,8 +45,8 @@ TABLE = pa.struct([pa.field("table", pa.string()), pa.field("ipc", pa.large_bina
 
 RESULT = pa.schema([pa.field("tables", pa.list_(TABLE))])
 
-# Pictures, the bytes of each. A chunk's frames are tens of megabytes, so steps get such a column as it lies in the
-# block, one Arrow array a row, and what they leave as they found it is not copied either.
+# Bytes of images. The frames of a chunk are tens of megabytes, so a step gets such a column as Arrow arrays that share
+# the block's memory, one per row, and a column that it leaves unchanged is not copied either.
 PICTURES = pa.list_(pa.large_binary())
 
 OUTCOME = pa.schema(
@@ -60,14 +60,14 @@ OUTCOME = pa.schema(
 )
 
 
-# Kind of the error when what a step needs cannot be loaded: no unit's fault, and no unit can be done.
+# error_type when a step cannot load its model or files: no unit caused it, and no unit can run.
 SETUP = "setup"
 
-# Ray would repeat a task that kills its worker for ever; a unit that does so twice is given up by the pass and
-# counted as an attempt.
+# Ray would repeat a task that kills its worker forever; after a second death the pass abandons the unit and counts an
+# attempt.
 RETRIES = 1
 
-# Outcome of a unit whose worker died with it: the pass that sent it out never hears of it again.
+# Outcome of a unit whose worker died: Ray returns no row for it.
 LOST: Row = {
     "status": "failed",
     "error_type": "worker_lost",
@@ -84,9 +84,9 @@ def run_step(block: pa.Table, step: Step, fields: pa.Schema) -> pa.Table:
     """Run one step over each unit of a block.
 
     Args:
-        block: Units under way: the columns of ``HEAD`` and what the step reads.
+        block: Units: the columns of ``HEAD`` and those that the step reads.
         step: Takes a unit's row, returns the values of ``fields``.
-        fields: What the step leaves for the next operator; everything else is forgotten here.
+        fields: Columns for the next operator; all others are dropped here.
     """
     rows = [_advance(row, step) for row in _rows(block)]
     return _table(rows, pa.schema([*HEAD, *fields]))
@@ -97,15 +97,15 @@ class StepActor:
 
     Args:
         make_step: Loads it, and returns the step.
-        fields: What the step leaves for the next operator.
-        pool: Name of the actor pool, by which an actor knows what became of those before it.
+        fields: Columns for the next operator.
+        pool: Name of the actor pool; an actor finds the notes of its predecessors by it.
     """
 
     def __init__(self, make_step: Callable[[], Step], fields: pa.Schema, pool: str) -> None:
         self.fields = fields
         try:
             self.step = functools.partial(_survive, make_step(), pool)
-        except Exception as error:  # noqa: BLE001 - raised here, Ray would restart the actor for ever
+        except Exception as error:  # noqa: BLE001 - raised here, Ray would restart the actor forever
             self.step = functools.partial(_refuse, str(error) or type(error).__name__)
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -118,10 +118,11 @@ def _refuse(message: str, _: Row) -> Row:
 
 
 def _survive(step: Step, pool: str, row: Row) -> Row:
-    """Run a step over a unit, unless the unit has already killed a process here too often.
+    """Run a step over a unit, unless the unit has already killed too many processes on this node.
 
-    When an actor dies, all that was sent to it counts a try for Ray, not only what it worked on; so Ray may try often,
-    and who is to blame is written here: of a unit that was begun and did not end, a byte stays in a file.
+    When an actor dies, Ray counts a retry for every unit that was sent to it, not only for the one that it worked on.
+    Ray is therefore allowed many retries, and the unit at fault is noted here: a unit that began and did not end leaves
+    a byte in a file.
     """
     note = Path(tempfile.gettempdir(), f"reidforge-{pool}-{digest(row['unit_id'])}")
     if note.exists() and note.stat().st_size > RETRIES:
@@ -136,7 +137,7 @@ def _survive(step: Step, pool: str, row: Row) -> Row:
 
 
 def pictures(cell: pa.Array) -> list[npt.NDArray[np.uint8]]:
-    """Views of the bytes of a row's ``PICTURES``, uint8 [n] each; they cannot be written to."""
+    """Views of the bytes of a row's ``PICTURES``, uint8 [n] each, read-only."""
     ends = np.frombuffer(cell.buffers()[1], np.int64)[cell.offset : cell.offset + len(cell) + 1]
     data = np.frombuffer(cell.buffers()[2] or b"", np.uint8)
     return [data[start:stop] for start, stop in itertools.pairwise(ends)]
@@ -147,7 +148,7 @@ def result(tables: Mapping[str, pa.Table], reason: str) -> Row:
 
     Args:
         tables: The unit's rows by the name of the declared table; last the table that decides whether it is empty.
-        reason: What the ledger says when that table has no row.
+        reason: Ledger message if that table has no rows.
     """
     *_, main = tables.values()
     packed = [{"table": name, "ipc": _pack(table)} for name, table in tables.items()]
@@ -156,10 +157,10 @@ def result(tables: Mapping[str, pa.Table], reason: str) -> Row:
 
 
 def write_units(block: pa.Table, corpus: Corpus, fingerprint: str, tables: Sequence[Table]) -> pa.Table:
-    """Write the tables of some finished units into shared files and return what the ledger must know.
+    """Write the tables of finished units into shared files and return their outcomes for the ledger.
 
-    Names derive from units and fingerprint: a task that Ray repeats overwrites its own files, and files of another
-    configuration are never touched.
+    File names follow from units and fingerprint: a task that Ray repeats overwrites its own files, and files of another
+    configuration are never overwritten.
     """
     rows = sorted(block.to_pylist(), key=lambda row: str(row["unit_id"]))
     try:
@@ -201,7 +202,7 @@ def _of_pictures(schema: pa.Schema) -> list[str]:
 
 
 def _column(cells: list[Any]) -> pa.Array:
-    """Each row's pictures, an Arrow array of them or one NumPy array each, as a column."""
+    """The images of each row, an Arrow array or one NumPy array per image, as a column."""
     values = [cell if isinstance(cell, pa.Array) else _joined(cell or ()) for cell in cells]
     offsets = pa.array(itertools.accumulate(map(len, values), initial=0), pa.int32())
     missing = pa.array([cell is None for cell in cells])
@@ -209,7 +210,7 @@ def _column(cells: list[Any]) -> pa.Array:
 
 
 def _joined(pixels: Sequence[npt.NDArray[np.uint8]]) -> pa.Array:
-    # pyarrow would take memoryviews as they are, and never let go of them.
+    # pyarrow accepts memoryviews without a copy, but never releases them.
     ends = np.cumsum([0, *(each.size for each in pixels)], dtype=np.int64)
     data = np.concatenate([np.empty(0, np.uint8), *(each.ravel() for each in pixels)])
     return pa.LargeBinaryArray.from_buffers(PICTURES.value_type, len(pixels), [None, *map(pa.py_buffer, (ends, data))])
@@ -225,7 +226,7 @@ def _advance(row: Row, step: Step) -> Row:
         row = row | {"status": "empty", "error_type": "empty", "error_message": str(nothing)}
     except UnitError as error:
         row = row | _failure(error.kind, str(error), retryable=error.retryable)
-    except Exception as error:  # noqa: BLE001 - whatever a unit does, its neighbours go on
+    except Exception as error:  # noqa: BLE001 - no unit may stop the others
         row = row | _failure(type(error).__name__, str(error) or type(error).__name__, retryable=True)
     return row | {"seconds": (row["seconds"] or 0.0) + time.perf_counter() - began}
 

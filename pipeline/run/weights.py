@@ -9,7 +9,7 @@ from stages.weights import file_sha256
 
 
 def weights_digest(name: str) -> str:
-    """SHA-256 of a local weights file; for a model folder, of its files' digests; a hub's tag stands for itself."""
+    """SHA-256 of a local weights file; for a model folder, a digest of its files' digests; for a hub's tag, the tag."""
     path = Path(locate(name))
     if path.is_file():
         return _file_digest(path, path.stat().st_mtime_ns)

@@ -131,8 +131,8 @@ def test_garbage_of_a_superseded_recipe_is_found_and_removed(tmp_path: Path, cap
     spared = reidforge("gc", str(corpus))
     assert spared.stdout.splitlines()[-1].startswith("0 file(s)")
     after = rows(corpus, "captions")
-    told = reidforge("gc", str(corpus), "--dry-run", "--min-age", "0")
-    assert "crops/deadbeef.parquet" in told.stdout
+    listed = reidforge("gc", str(corpus), "--dry-run", "--min-age", "0")
+    assert "crops/deadbeef.parquet" in listed.stdout
     removed = reidforge("gc", str(corpus), "--min-age", "0")
     assert removed.returncode == 0
     assert not (corpus / "crops" / "deadbeef.parquet").exists()

@@ -1,4 +1,4 @@
-"""Units that wait to be killed: each step notes its process, and the first to come to a unit stays until it dies.
+"""Units whose process is killed: the first process that gets the doomed unit waits until it dies.
 
 Also a script, ``python -m tests.pipeline.run.faulty FOLDER WHERE``: a run on a cluster of three nodes. The node that
 holds the doomed unit, in a task or an actor, is killed.
@@ -29,7 +29,7 @@ QUEUE_S = 8.0
 
 
 def make_load(folder: Path, doomed: str, size: int) -> Step:
-    """First step: bytes; whoever comes first to the doomed unit waits for its end."""
+    """First step: bytes; the first process that gets the doomed unit waits to be killed."""
 
     def load(row: Row) -> Row:
         if row["name"] == doomed:
@@ -54,7 +54,7 @@ def make_measure(folder: Path, doomed: str, deadly: Container[str] = ()) -> Step
 
 
 def wait_to_be_killed(folder: Path) -> None:
-    """Note the process, once, and stay; who comes after the kill goes on."""
+    """Write down the process, once, and wait; a process that comes after the kill continues."""
     try:
         note = os.open(folder / "pid", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
@@ -90,7 +90,7 @@ def noted(folder: Path) -> list[str]:
         if (folder / "pid").exists() and (content := (folder / "pid").read_text()).endswith("\n"):
             return content.split()
         time.sleep(0.1)
-    raise TimeoutError("nobody came to the doomed unit")
+    raise TimeoutError("no process got the doomed unit")
 
 
 def killer(folder: Path, kill: Callable[[list[str]], None]) -> threading.Thread:

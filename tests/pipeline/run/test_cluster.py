@@ -8,7 +8,7 @@ from tests.runs import reidforge
 
 @pytest.mark.timeout(400)
 @pytest.mark.slow
-def test_a_ray_that_cannot_start_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tmp_path / "r.yaml"
     recipe.write_text(f"corpus: {tmp_path}/corpus\ncrawl: {{urls: [http://127.0.0.1:9/nowhere.mp4]}}\n")
     blocked = tmp_path / "file"

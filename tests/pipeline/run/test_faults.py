@@ -1,4 +1,4 @@
-"""Faults on a real cluster: nothing is lost, nothing comes twice, and the run goes on.
+"""Faults on a real cluster: nothing is lost or duplicated, and the run continues.
 
 The driver's own death is in ``test_run.py``, a step that crashes each time in ``test_stream.py``.
 """

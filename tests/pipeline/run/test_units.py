@@ -1,4 +1,4 @@
-"""Units of work on their way: one row each, pictures and all."""
+"""Units of work between operators: one row each, with their images."""
 
 import multiprocessing
 import os
@@ -28,7 +28,7 @@ def image(value: int, height: int = 3) -> npt.NDArray[np.uint8]:
 
 
 def see(row: Row) -> Row:
-    """As many pictures as the unit's number says, each of another size."""
+    """As many images as the unit's number, each of another size."""
     return {"pixels": [image(10 * row["number"] + n, 3 + n) for n in range(row["number"])]}
 
 
@@ -73,7 +73,7 @@ def work_in_an_actor(number: int) -> None:
     StepActor(make_end, SEEN, "pool")(planned(number))
 
 
-def test_a_unit_that_ended_two_actors_is_given_up_and_its_neighbour_is_not(
+def test_a_unit_that_killed_two_actors_is_abandoned_and_its_neighbour_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -90,7 +90,7 @@ def test_a_unit_that_ended_two_actors_is_given_up_and_its_neighbour_is_not(
     assert not list(tmp_path.iterdir())
 
 
-def test_pictures_are_let_go_of() -> None:
+def test_images_are_released() -> None:
     def see_much(_: Row) -> Row:
         return {"pixels": [np.ones((1000, 1000, 3), np.uint8)] * 10}
 
