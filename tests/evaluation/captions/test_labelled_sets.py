@@ -24,7 +24,7 @@ def cell(values: list[str]) -> np.ndarray:
     return column
 
 
-def picture(path: Path) -> Path:
+def image(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.full((100, 40, 3), 128, np.uint8))
     return path
@@ -32,7 +32,7 @@ def picture(path: Path) -> Path:
 
 def pa100k(folder: Path, *people: set[str]) -> Path:
     labels = np.array([[name in person for name in PA100K] for person in people], dtype=np.uint8)
-    names = [picture(folder / "release_data/release_data" / f"{n:06d}.jpg").name for n in range(1, len(people) + 1)]
+    names = [image(folder / "release_data/release_data" / f"{n:06d}.jpg").name for n in range(1, len(people) + 1)]
     content = {"attributes": cell(list(PA100K)), "test_images_name": cell(names), "test_label": labels}
     savemat(folder / "annotation.mat", content)
     return folder
@@ -62,7 +62,7 @@ def test_pa100k_speaks_our_words(tmp_path: Path) -> None:
 def test_peta_reads_label_files_beside_their_images(tmp_path: Path) -> None:
     archive = tmp_path / "PETA dataset" / "3DPeS" / "archive"
     for name in ("1_FRAME_25_RGB.bmp", "1_FRAME_80_RGB.bmp", "0002.png"):
-        picture(archive / name)
+        image(archive / name)
     (archive / "Label.txt").write_text(
         "1 personalMale personalLess45 upperBodyBlack lowerBodyGrey lowerBodyJeans carryingNothing hairShort\n"
         "2.png personalFemale personalLarger60 accessorySunglasses carryingUmbrella carryingMessengerBag\n\n"
@@ -84,7 +84,7 @@ def test_peta_reads_the_matlab_form(tmp_path: Path) -> None:
     data[0, [4, 5]], data[1, 6] = 1, 1
     savemat(tmp_path / "PETA.mat", {"peta": {"data": data, "attribute": cell(names)}})
     for n in (1, 2):
-        picture(tmp_path / "images" / f"{n:05d}.png")
+        image(tmp_path / "images" / f"{n:05d}.png")
     first, second = read_peta(tmp_path)
     assert (first.truth["gender"], first.truth["upper_colour"], first.truth["hat"]) == ({"man"}, {"red"}, {"none"})
     assert second.truth["hat"] == {"hat", "helmet"}
@@ -101,7 +101,7 @@ def test_market1501_gives_a_persons_labels_to_each_of_its_images(tmp_path: Path)
     part = columns | {"image_index": cell(["0002", "7"]).T}
     savemat(tmp_path / "market_attribute.mat", {"market_attribute": {"test": part, "train": part}})
     for name in ("0002_c1s1_000451_03.jpg", "0002_c2s1_000301_01.jpg", "0007_c1s1_000001_00.jpg", "-1_c1s1_0_0.jpg"):
-        picture(tmp_path / "bounding_box_test" / name)
+        image(tmp_path / "bounding_box_test" / name)
     man, again, girl = read_market1501(tmp_path)
     assert man.truth == again.truth
     assert (man.truth["gender"], man.truth["upper_colour"], man.truth["lower_colour"]) == ({"man"}, {"red"}, {"blue"})

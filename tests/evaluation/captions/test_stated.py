@@ -6,7 +6,7 @@ from stages.caption.config import CaptionConfig
 from tests.stages.caption.captioning import WALKER, describe, unipt
 
 
-def test_a_sentence_tells_what_is_true_and_nothing_else() -> None:
+def test_a_caption_states_what_is_true_and_nothing_else() -> None:
     for text in describe(WALKER, "crop", bank=unipt(), n=50):
         assert "shirt" in text
         assert "blue" in text

@@ -26,7 +26,7 @@ def test_article_follows_the_sound(text: str, due: str) -> None:
 @pytest.mark.parametrize(
     ("number", "said"), [("singular", "an orange hat"), ("plural", "orange hat"), ("mass", "orange hat")]
 )
-def test_only_singular_things_take_an_article(number: str, said: str) -> None:
+def test_only_singular_nouns_take_an_article(number: str, said: str) -> None:
     assert with_article("orange hat", number) == said  # type: ignore[arg-type]
 
 

@@ -124,7 +124,7 @@ def test_styles_are_used_evenly() -> None:
     assert all(90 < styles.count(style) < 180 for style in ("short", "plain", "long"))
 
 
-def test_nothing_told_still_makes_a_caption() -> None:
+def test_nothing_stated_still_makes_a_caption() -> None:
     nothing = np.full((5, len(unipt().facets)), -1)
     for text in write_sentences(nothing, IDS[:5], unipt(), CaptionConfig(captions_per_crop=3)).texts:
         assert text.removesuffix(".").split()[-1] in ("person", "pedestrian")

@@ -28,7 +28,7 @@ def test_all_templates_differ_in_form() -> None:
     assert len(forms) == len(load_templates("english")) >= 456
 
 
-def test_as_many_forms_as_the_paper_even_where_nothing_optional_is_told() -> None:
+def test_as_many_forms_as_the_paper_even_where_nothing_optional_is_stated() -> None:
     assert len(_forms(REQUIRED)) >= 456
 
 
