@@ -88,6 +88,17 @@ def test_every_optional_attribute_has_prompts_for_its_absence() -> None:
         ("number: plural}", "number: many}", ["number", "'many'", "'singular', 'plural' or 'mass'"]),
         ("pronoun: he,", "", ["attributes.gender", "pronoun"]),
         ("version: 1", "version: x: y", ["not valid YAML"]),
+        ("person, pronoun: they,", "person,", ["person needs a pronoun"]),
+        ("name: hair", "name: age", ["attribute names must differ", "'age'"]),
+        ("group: adjective", "group: noun", ["attributes.age", "pronoun"]),
+        ("    verb: have\n", "", ["attributes.hair", "group 'looks' needs a verb"]),
+        ("      - {value: smoking, text: smoking", "      # {", ["attributes.smoke", "at least two values", "'none'"]),
+        ("head: garment", "head: garment\n    kind: optional", ["only a required attribute"]),
+        (
+            "head: garment",
+            "head: garment\n    phrases: [{value: a, text: a}, {value: b, text: b}]",
+            ["either phrases or"],
+        ),
     ],
 )
 def test_faults_name_key_value_and_what_is_accepted(old: str, new: str, expected: list[str]) -> None:
@@ -97,6 +108,12 @@ def test_faults_name_key_value_and_what_is_accepted(old: str, new: str, expected
     assert str(caught.value).startswith("mine.yaml: ")
     for part in expected:
         assert part in str(caught.value)
+
+
+def test_a_bank_has_one_noun() -> None:
+    noun = TEXT[TEXT.index("  - name: gender") : TEXT.index("  - name: action")].replace("name: gender", "name: role")
+    with pytest.raises(BankError, match="only one attribute may be of the group 'noun'"):
+        parse_bank(TEXT + "\n" + noun)
 
 
 def test_a_bank_that_does_not_exist_names_the_shipped_ones() -> None:

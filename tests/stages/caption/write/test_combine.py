@@ -160,6 +160,13 @@ def test_every_wording_has_its_share_and_at_least_a_slot(weights: list[float]) -
     assert np.allclose(counts / SLOTS, np.array(weights) / sum(weights), atol=0.02)
 
 
+@pytest.mark.parametrize("value", [{"gloves": "gloves"}, {"lower": "shorts"}])
+def test_half_of_the_plural_objects_come_as_a_pair(value: dict[str, str]) -> None:
+    stated = np.repeat(statements.stated_values(value, unipt()), 400, axis=0)
+    texts = write_sentences(stated, IDS, unipt(), CaptionConfig()).texts
+    assert sum("a pair of" in text for text in texts) == pytest.approx(200, abs=40)
+
+
 def test_too_many_wordings_are_refused() -> None:
     with pytest.raises(ValueError, match="at most 256"):
         spread([1.0] * (SLOTS + 1))

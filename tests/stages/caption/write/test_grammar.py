@@ -114,6 +114,16 @@ def test_a_grammar_of_ones_own(tmp_path: Path) -> None:
     assert load_grammar(str(path)).digest != load_grammar("english").digest
 
 
+def test_every_template_may_be_asked_for_by_number() -> None:
+    styles = CaptionConfig().styles
+    everything = styled_templates("english", styles, None)
+    total = sum(len(pool) for pool in everything)
+    asked = styled_templates("english", styles, total)
+    assert [{template.id for template in pool} for pool in asked] == [{t.id for t in pool} for pool in everything]
+    with pytest.raises(BankError, match=f"accepted: 3 to {total} in these styles"):
+        styled_templates("english", styles, total + 1)
+
+
 @pytest.mark.parametrize(
     ("styles", "limit", "fault"),
     [
