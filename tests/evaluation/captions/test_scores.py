@@ -55,6 +55,8 @@ def test_calibration_error_is_the_gap_between_confidence_and_truth() -> None:
     assert calibration_error(sure, np.arange(1000) % 10 > 0) == pytest.approx(0.0, abs=1e-9)
     assert calibration_error(sure, np.arange(1000) % 2 > 0) == pytest.approx(0.4)
     assert calibration_error(np.array([1.0, 0.0]), np.array([True, False])) == 0.0
+    # Certainty belongs to the last bin, together with 0.95: one right of two.
+    assert calibration_error(np.array([0.95, 1.0]), np.array([True, False])) == pytest.approx(0.475)
 
 
 def test_colours_bleed_where_two_garments_are_read_in_one_colour() -> None:

@@ -114,6 +114,18 @@ def test_a_grammar_of_ones_own(tmp_path: Path) -> None:
     assert load_grammar(str(path)).digest != load_grammar("english").digest
 
 
+def test_a_grammar_replaces_rules_and_adds_templates(tmp_path: Path) -> None:
+    rest = "{a} {now activity}, {ing clothes}. {he} {verb looks accessories things}"
+    (tmp_path / "base.yaml").write_text(
+        f"name: b\nversion: 1\nrules: {{o: ['Old, ']}}\nstyles: {{plain: ['<o>{rest}']}}"
+    )
+    (tmp_path / "mine.yaml").write_text(
+        f"name: m\nversion: 1\nextends: base.yaml\nrules: {{o: ['New, ']}}\nstyles: {{plain: ['Here <o>{rest}']}}"
+    )
+    (pool,) = styled_templates(str(tmp_path / "mine.yaml"), ("plain",), None)
+    assert [template.text.split("{")[0] for template in pool] == ["New, ", "Here New, "]
+
+
 def test_every_template_may_be_asked_for_by_number() -> None:
     styles = CaptionConfig().styles
     everything = styled_templates("english", styles, None)

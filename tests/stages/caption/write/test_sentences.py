@@ -30,6 +30,8 @@ THIS = (
 )
 ONE = "{the} {with looks} {now activity} {with clothes}, {ing accessories things}"
 WHO = "This is {a} {who activity clothes looks}. {he} {now accessories things}"
+TWICE = "{a} {with looks} {with clothes} {now activity}, {ing accessories things}"
+ALL_ING = "{a} {now activity}, {ing clothes looks accessories things}"
 
 COAT_SAID = "an orange coat and black pants"
 
@@ -63,6 +65,9 @@ def render(template: str, person: Person, stated: Mapping[str, Sequence[Cluster]
         (ONE, MAN, HAIR | HAT, "The young man with short hair wears a hat."),
         (WHO, MAN, WALKING | DRESSED, "This is a young man who is walking and dressed in an orange coat."),
         (WHO, CHILD, WALKING | COAT | HAIR, "This is a child who is walking, wears {coat}, and has short hair."),
+        (THIS, MAN, COAT | WALKING, "This is a young man. His outfit consists of {coat}. The man is walking."),
+        (TWICE, MAN, HAIR | COAT, "A young man with short hair wears {coat}."),
+        (ALL_ING, MAN, WALKING | COAT | HAIR, "A young man is walking, wearing {coat}, with short hair."),
         (WHO, CHILD, HAT | BAG, "This is a child. They are wearing a hat and carrying a bag."),
     ],
 )
