@@ -115,12 +115,16 @@ def test_market1501_gives_a_persons_labels_to_each_of_its_images(tmp_path: Path)
 def test_street_labels_cut_their_crops_from_the_video(tmp_path: Path) -> None:
     labels = {
         "identities": {"A": {"gender": ["woman"], "hat": False, "bag": True, "hair": None}},
-        "crops": [{"frame": 3, "box": [10, 20, 50, 100], "identity": "A"}],
+        "crops": [
+            {"frame": 3, "box": [10, 20, 50, 100], "identity": "A"},
+            {"frame": 3, "box": [-4.0, -0.6, 30.4, 60.0], "identity": "A"},
+        ],
     }
     (tmp_path / "labels.json").write_text(json.dumps(labels))
-    (crop,) = read_street(tmp_path / "labels.json", Path("demo/street.mp4"))
+    crop, at_the_edge = read_street(tmp_path / "labels.json", Path("demo/street.mp4"))
     assert crop.truth == {"gender": {"woman"}, "hat": {"none"}, "bag": {"backpack", "shoulder bag", "handbag"}}
     assert cv2.imdecode(np.frombuffer(crop.read(), np.uint8), cv2.IMREAD_COLOR).shape == (80, 40, 3)
+    assert cv2.imdecode(np.frombuffer(at_the_edge.read(), np.uint8), cv2.IMREAD_COLOR).shape == (60, 30, 3)
 
 
 @pytest.mark.parametrize("reader", [read_pa100k, read_peta, read_market1501])
