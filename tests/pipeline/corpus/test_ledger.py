@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.ledger import Ledger, LedgerWriter
+from pipeline.corpus.ledger import Ledger, LedgerWriter, retired
 from pipeline.run.plan import make_plan
 
 ROW: dict[str, Any] = {
@@ -114,3 +114,28 @@ def test_units_that_are_not_wanted_any_more_are_retired_in_their_scope_only(ledg
     plan = make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=True)
     assert plan.retired["unit_id"].to_pylist() == ["v/1"]
     assert make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=False).retired.num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rows", "files"), [(0.0, 100, [1, 2, 3]), (1e9, 1, [0, 1, 1]), (1e9, 100, [0] * 3)]
+)
+def test_outcomes_are_committed_once_they_are_old_or_many(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, seconds: float, rows: int, files: list[int]
+) -> None:
+    monkeypatch.setattr("pipeline.corpus.ledger.FLUSH_SECONDS", seconds)
+    monkeypatch.setattr("pipeline.corpus.ledger.FLUSH_ROWS", rows)
+    written = []
+    with LedgerWriter(ledger) as writer:
+        for index in range(3):
+            writer.add([ROW | {"unit_id": f"v/{index}"}])
+            written.append(len(ledger.paths()))
+    assert written == files
+    assert ledger.latest().num_rows == 3
+
+
+def test_a_retired_unit_has_no_files(ledger: Ledger) -> None:
+    ledger.append([ROW])
+    ledger.append([retired(row, "later") for row in ledger.latest().to_pylist()])
+    (row,) = ledger.latest().to_pylist()
+    assert (row["status"], row["outputs"], row["rows_out"], row["run_id"]) == ("retired", [], 0, "later")
+    assert ledger.live().num_rows == 0
