@@ -139,3 +139,9 @@ def test_a_retired_unit_has_no_files(ledger: Ledger) -> None:
     (row,) = ledger.latest().to_pylist()
     assert (row["status"], row["outputs"], row["rows_out"], row["run_id"]) == ("retired", [], 0, "later")
     assert ledger.live().num_rows == 0
+
+
+def test_a_retired_unit_is_not_retired_again(ledger: Ledger) -> None:
+    ledger.append([ROW | {"status": "retired"}])
+    wanted = pa.table({"unit_id": ["v/9"], "inputs": ["i1"]})
+    assert make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=True).retired.num_rows == 0
