@@ -139,7 +139,7 @@ def show_plan(
 
 
 def show_status(uri: str) -> None:
-    """Print units per stage, rates, time left, and errors by reason, from the ledger alone."""
+    """Print units per stage, rates, time left, and errors by reason."""
     from pipeline.audit import status
 
     console = _console()
@@ -298,8 +298,9 @@ def _checked(recipe: Recipe, first: str | None, last: str | None) -> list[Stage]
 
 def _existing(uri: str) -> Corpus:
     corpus = Corpus(uri)
-    if not corpus.exists("ledger"):
-        raise UserError(f"{uri}: not a corpus (it has no ledger/); 'reidforge run RECIPE' creates one")
+    # A run is recorded before its first unit is settled, and until then there is no ledger.
+    if not corpus.exists("ledger") and not corpus.exists("runs"):
+        raise UserError(f"{uri}: not a corpus (it has no ledger/ and no runs/); 'reidforge run RECIPE' creates one")
     return corpus
 
 

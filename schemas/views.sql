@@ -4,27 +4,25 @@
 -- until they are selected.
 
 CREATE VIEW ledger AS FROM source.ledger;
-COMMENT ON VIEW ledger IS 'the row that counts for every unit of work';
+COMMENT ON VIEW ledger IS 'the current row of every unit of work';
 
 CREATE VIEW ledger_history AS FROM source.ledger_history;
-COMMENT ON VIEW ledger_history IS 'every row that the ledger ever took, superseded ones too';
+COMMENT ON VIEW ledger_history IS 'every row ever written to the ledger, superseded ones included';
 
 CREATE VIEW live AS FROM source.live;
-COMMENT ON VIEW live IS 'which rows count: those of unit_id in file, and no others';
-COMMENT ON COLUMN live.path IS 'file that the unit wrote, below the corpus';
+COMMENT ON VIEW live IS 'rows that count: those of unit_id in file, and no others';
+COMMENT ON COLUMN live.path IS 'file that the unit wrote, relative to the corpus';
 COMMENT ON COLUMN live.file IS 'the same file as DuckDB opens it';
 
 CREATE OR REPLACE VIEW duplicates AS
 SELECT pair.* REPLACE (coalesce(last.duplicate_of, pair.duplicate_of) AS duplicate_of)
 FROM source.duplicates AS pair LEFT JOIN source.duplicates AS last ON last.crop_id = pair.duplicate_of;
-COMMENT ON VIEW duplicates IS 'one row per crop that another stands for; that one has no row here itself';
 
 CREATE OR REPLACE VIEW detections AS
 SELECT found.*, tracks.track_id
 FROM source.detections AS found
 LEFT JOIN tracks USING (detection_id);
-COMMENT ON COLUMN detections.track_id IS 'tracklet that it belongs to; null when none';
-COMMENT ON VIEW detections IS 'one row per person found in a sampled frame, dropped ones with their reasons';
+COMMENT ON COLUMN detections.track_id IS 'tracklet of the detection; null when it has none';
 
 CREATE OR REPLACE VIEW crops AS
 SELECT cut.*, tracks.track_id, duplicates.duplicate_of, statics.crop_id IS NOT NULL AS static
@@ -32,10 +30,9 @@ FROM source.crops AS cut
 LEFT JOIN tracks USING (detection_id)
 LEFT JOIN duplicates USING (crop_id)
 LEFT JOIN statics USING (crop_id);
-COMMENT ON COLUMN crops.track_id IS 'tracklet that it belongs to; null when none';
-COMMENT ON COLUMN crops.duplicate_of IS 'crop_id of the crop that stands for this one; null when none';
-COMMENT ON COLUMN crops.static IS 'whether it shows a person that never moves: a poster, a mannequin';
-COMMENT ON VIEW crops IS 'one row per detection that was kept, with its JPEG';
+COMMENT ON COLUMN crops.track_id IS 'tracklet of the crop; null when it has none';
+COMMENT ON COLUMN crops.duplicate_of IS 'crop_id of the crop that represents this one; null when it is not a duplicate';
+COMMENT ON COLUMN crops.static IS 'whether the person never moves, such as a poster or a mannequin';
 
 CREATE OR REPLACE VIEW captions AS
 SELECT
@@ -45,30 +42,30 @@ FROM (SELECT *, unnest(range(len(captions))) AS n FROM source.captions);
 COMMENT ON VIEW captions IS 'one row per variant, crop and sentence';
 COMMENT ON COLUMN captions.n IS 'rank of the sentence among those of its crop, from 0';
 COMMENT ON COLUMN captions.text IS 'the sentence';
-COMMENT ON COLUMN captions.template IS 'template that it was made from';
+COMMENT ON COLUMN captions.template IS 'template that it was generated from';
 COMMENT ON COLUMN captions.style IS 'style of the template';
 
 CREATE VIEW attributes AS
 SELECT crop_id, video_id, unit_id, variant, unnest(attributes, max_depth := 2)
 FROM source.captions;
-COMMENT ON VIEW attributes IS 'one row per variant, crop and attribute: what was read, and how surely';
+COMMENT ON VIEW attributes IS 'one row per variant, crop and attribute: the value read and its confidence';
 COMMENT ON COLUMN attributes.variant IS 'caption variant';
-COMMENT ON COLUMN attributes.attribute IS 'attribute that was asked for';
-COMMENT ON COLUMN attributes.region IS 'part of the crop that it was read from';
-COMMENT ON COLUMN attributes.phrase IS 'phrase that fitted best';
-COMMENT ON COLUMN attributes.value IS 'value that the phrase stands for';
+COMMENT ON COLUMN attributes.attribute IS 'attribute of the phrase bank';
+COMMENT ON COLUMN attributes.region IS 'region of the crop that it was read from';
+COMMENT ON COLUMN attributes.phrase IS 'best matching phrase';
+COMMENT ON COLUMN attributes.value IS 'value that the phrase expresses';
 COMMENT ON COLUMN attributes.probability IS
-    'softmax probability of the phrase; share of the pixels, or the detector''s confidence, where one of those is the source';
-COMMENT ON COLUMN attributes.margin IS 'probability less that of the runner-up';
-COMMENT ON COLUMN attributes.used IS 'whether the captions tell it';
-COMMENT ON COLUMN attributes.source IS 'whose reading the value is: clip, pixels or detector';
-COMMENT ON COLUMN attributes.clip_value IS 'value that the attribute reader read, CLIP by default';
-COMMENT ON COLUMN attributes.evidence IS 'value that the pixels or the detector say; null when they say nothing';
-COMMENT ON COLUMN attributes.agrees IS 'whether CLIP and the evidence say the same; null without evidence';
+    'softmax probability of the phrase; if source is pixels or detector, share of pixels or confidence of the detector';
+COMMENT ON COLUMN attributes.margin IS 'probability minus that of the runner-up';
+COMMENT ON COLUMN attributes.used IS 'whether the captions state it';
+COMMENT ON COLUMN attributes.source IS 'source of the value: clip, pixels or detector';
+COMMENT ON COLUMN attributes.clip_value IS 'value read by the attribute reader, CLIP by default';
+COMMENT ON COLUMN attributes.evidence IS 'value according to the pixels or the detector; null without evidence';
+COMMENT ON COLUMN attributes.agrees IS 'whether the reader and the evidence agree; null without evidence';
 
 CREATE VIEW runs AS FROM source.runs;
-COMMENT ON VIEW runs IS 'one row per run that wrote captions that count: its recipe, for json_extract';
-COMMENT ON COLUMN runs.run_id IS 'the run, as the ledger names it';
+COMMENT ON VIEW runs IS 'one row per run whose captions count: its recipe, for json_extract';
+COMMENT ON COLUMN runs.run_id IS 'id of the run, as in ledger';
 COMMENT ON COLUMN runs.recipe IS 'the resolved recipe as JSON';
 
 CREATE VIEW variants AS
@@ -108,44 +105,44 @@ FROM units
     LEFT JOIN trained USING (variant)
     LEFT JOIN runs USING (run_id)
 ORDER BY variant;
-COMMENT ON VIEW variants IS 'one row per caption variant: what it holds, of which recipe, and what was made of it';
+COMMENT ON VIEW variants IS 'one row per caption variant: contents, recipe, manifest and trainings';
 COMMENT ON COLUMN variants.variant IS 'caption variant';
 COMMENT ON COLUMN variants.captions IS 'sentences written';
 COMMENT ON COLUMN variants.crops IS 'crops captioned';
-COMMENT ON COLUMN variants.recipe_digest IS 'fingerprint of the caption stage; several where some units wait to be redone';
-COMMENT ON COLUMN variants.model IS 'embedding model that the captions were read from';
-COMMENT ON COLUMN variants.bank IS 'phrase bank, as the recipe names it; null where the run left no recipe';
-COMMENT ON COLUMN variants.grammar IS 'grammar, as the recipe names it';
-COMMENT ON COLUMN variants.created IS 'when the oldest unit that counts was written';
-COMMENT ON COLUMN variants.updated IS 'when the newest unit that counts was written';
-COMMENT ON COLUMN variants.published IS 'when its manifest was written; null when there is none';
+COMMENT ON COLUMN variants.recipe_digest IS 'fingerprint of the caption stage; several while units of an older recipe remain';
+COMMENT ON COLUMN variants.model IS 'model of the embeddings that attributes were read from';
+COMMENT ON COLUMN variants.bank IS 'phrase bank named in the recipe; null if the run recorded no recipe';
+COMMENT ON COLUMN variants.grammar IS 'grammar named in the recipe';
+COMMENT ON COLUMN variants.created IS 'when its oldest current unit was written';
+COMMENT ON COLUMN variants.updated IS 'when its newest current unit was written';
+COMMENT ON COLUMN variants.published IS 'when its manifest was written; null before it is published';
 COMMENT ON COLUMN variants.published_crops IS 'rows of the manifest';
 COMMENT ON COLUMN variants.outdated IS 'whether captions are newer than the manifest';
-COMMENT ON COLUMN variants.checkpoints IS 'trainings on the manifest that count';
-COMMENT ON COLUMN variants.failed_units IS 'units that stand as failed or quarantined';
+COMMENT ON COLUMN variants.checkpoints IS 'current trainings on the manifest';
+COMMENT ON COLUMN variants.failed_units IS 'units that are failed or quarantined';
 COMMENT ON COLUMN variants.run_id IS 'run that wrote the newest unit';
 
 CREATE MACRO caption_of(id) AS TABLE
     SELECT variant, n, text, template, style FROM captions WHERE crop_id = id ORDER BY variant, n;
-COMMENT ON MACRO TABLE caption_of IS 'the sentences of one crop, in every variant';
+COMMENT ON MACRO TABLE caption_of IS 'sentences of one crop, in every variant';
 
 CREATE MACRO caption_diversity(of_variant) AS TABLE
-    WITH said AS (
+    WITH sentences AS (
         SELECT text, regexp_extract_all(lower(text), '[a-z0-9][a-z0-9''-]*') AS words
         FROM captions AS c WHERE c.variant = of_variant
     ),
     -- One row per word and per pair of neighbours with its count. Entropy is in bits.
-    singles AS (SELECT gram, count(*) AS n FROM (SELECT unnest(words) AS gram FROM said) GROUP BY gram),
+    singles AS (SELECT gram, count(*) AS n FROM (SELECT unnest(words) AS gram FROM sentences) GROUP BY gram),
     pairs AS (
         SELECT gram, count(*) AS n
-        FROM (SELECT unnest(list_zip(words[:-2], words[2:])) AS gram FROM said)
+        FROM (SELECT unnest(list_zip(words[:-2], words[2:])) AS gram FROM sentences)
         GROUP BY gram
     )
     SELECT
-        (SELECT count(*) FROM said) AS captions,
-        (SELECT count(DISTINCT text) FROM said) AS distinct_captions,
+        (SELECT count(*) FROM sentences) AS captions,
+        (SELECT count(DISTINCT text) FROM sentences) AS distinct_captions,
         (SELECT count(*) FROM singles) AS vocabulary,
-        (SELECT round(avg(len(words)), 2) FROM said) AS mean_words,
+        (SELECT round(avg(len(words)), 2) FROM sentences) AS mean_words,
         (SELECT count(*) / sum(n) FROM singles) AS distinct_1,
         (SELECT count(*) / sum(n) FROM pairs) AS distinct_2,
         (SELECT log2(sum(n)) - sum(n * log2(n)) / sum(n) FROM singles) AS entropy_1,
@@ -154,16 +151,16 @@ COMMENT ON MACRO TABLE caption_diversity IS 'sentences, words, distinct-n and n-
 
 CREATE MACRO attribute_counts(of_variant) AS TABLE
     SELECT
-        a.attribute, a.value, count(*) AS crops, count(*) FILTER (a.used) AS told,
+        a.attribute, a.value, count(*) AS crops, count(*) FILTER (a.used) AS stated,
         round(avg(a.probability), 3) AS mean_probability, round(median(a.margin), 3) AS median_margin
     FROM attributes AS a
     WHERE a.variant = of_variant
     GROUP BY ALL
     ORDER BY a.attribute, crops DESC, a.value;
-COMMENT ON MACRO TABLE attribute_counts IS 'how often each value was read, how often the captions tell it, and how surely it was read';
+COMMENT ON MACRO TABLE attribute_counts IS 'how often each value was read and stated in captions, with mean probability and median margin';
 
 CREATE MACRO sample_crops(of_attribute, of_value, n) AS TABLE
-    -- Chosen first, so that the pictures of the others are left where they are.
+    -- Chosen first, so that no other JPEG is read.
     WITH chosen AS (
         SELECT a.variant, a.crop_id, a.probability, a.margin
         FROM attributes AS a
@@ -174,7 +171,7 @@ CREATE MACRO sample_crops(of_attribute, of_value, n) AS TABLE
     SELECT chosen.*, c.video_id, c.pts_s, c.width, c.height, c.jpeg
     FROM chosen JOIN crops AS c USING (crop_id)
     ORDER BY md5(chosen.crop_id), chosen.variant;
-COMMENT ON MACRO TABLE sample_crops IS 'crops that were read so, the same ones each time, with their pictures';
+COMMENT ON MACRO TABLE sample_crops IS 'a fixed sample of crops that were read as having a value, with their JPEGs';
 
 CREATE MACRO low_margin(of_variant, n) AS TABLE
     SELECT a.crop_id, a.attribute, a.region, a.value, a.probability, a.margin, a.used
@@ -182,7 +179,7 @@ CREATE MACRO low_margin(of_variant, n) AS TABLE
     WHERE a.variant = of_variant
     ORDER BY a.margin, a.crop_id, a.attribute
     LIMIT n;
-COMMENT ON MACRO TABLE low_margin IS 'the readings that were hardest to tell from the runner-up';
+COMMENT ON MACRO TABLE low_margin IS 'readings with the smallest margins';
 
 CREATE MACRO evidence_agreement(of_variant) AS TABLE
     SELECT
@@ -193,7 +190,7 @@ CREATE MACRO evidence_agreement(of_variant) AS TABLE
     GROUP BY a.attribute
     HAVING with_evidence > 0
     ORDER BY share, a.attribute;
-COMMENT ON MACRO TABLE evidence_agreement IS 'how often pixels and detector say what CLIP says, attribute by attribute';
+COMMENT ON MACRO TABLE evidence_agreement IS 'how often CLIP and the evidence of pixels or detector agree, by attribute';
 
 CREATE MACRO compare_variants(one, other) AS TABLE
     SELECT
@@ -203,7 +200,7 @@ CREATE MACRO compare_variants(one, other) AS TABLE
     WHERE a.variant = one AND b.variant = other
     GROUP BY a.attribute
     ORDER BY differ DESC, a.attribute;
-COMMENT ON MACRO TABLE compare_variants IS 'how many crops two variants read differently, attribute by attribute';
+COMMENT ON MACRO TABLE compare_variants IS 'how many crops two variants read differently, by attribute';
 
 CREATE MACRO variant_words(of_variant) AS TABLE
     SELECT word, sum(times)::BIGINT AS times
@@ -213,13 +210,13 @@ CREATE MACRO variant_words(of_variant) AS TABLE
     )
     GROUP BY word
     ORDER BY times DESC, word;
-COMMENT ON MACRO TABLE variant_words IS 'the vocabulary of a variant: every word in lower case, and how often its captions say it';
+COMMENT ON MACRO TABLE variant_words IS 'vocabulary of a variant: lower-case words with their number of occurrences';
 
 CREATE MACRO variant_diff(one, other) AS TABLE
-    WITH told AS (
+    WITH crop_captions AS (
         SELECT
             variant, crop_id, list_sort([c.text for c in captions]) AS texts, len(captions) AS captions,
-            list_sum([a.used::INT for a in attributes]) AS told
+            list_sum([a.used::INT for a in attributes]) AS stated
         FROM source.captions
         WHERE variant IN (one, other)
     ), sentences AS (
@@ -227,11 +224,11 @@ CREATE MACRO variant_diff(one, other) AS TABLE
         FROM captions WHERE variant IN (one, other) GROUP BY variant, text
     ), pairs AS (
         SELECT count(*) AS common, count(*) FILTER (a.texts <> b.texts) AS changed
-        FROM told AS a JOIN told AS b USING (crop_id)
+        FROM crop_captions AS a JOIN crop_captions AS b USING (crop_id)
         WHERE a.variant = one AND b.variant = other
     ), counts AS (
-        SELECT variant, count(*) AS crops, sum(captions)::BIGINT AS captions, avg(told) AS told_per_crop
-        FROM told GROUP BY variant
+        SELECT variant, count(*) AS crops, sum(captions)::BIGINT AS captions, avg(stated) AS stated_per_crop
+        FROM crop_captions GROUP BY variant
     ), lengths AS (
         SELECT
             variant, count(*) AS distinct_captions, sum(words * times) / sum(times) AS words_per_caption,
@@ -244,26 +241,26 @@ CREATE MACRO variant_diff(one, other) AS TABLE
     SELECT
         variant, crops, crops - common AS crops_only_here, changed AS crops_changed, captions, distinct_captions,
         vocabulary, round(words_per_caption, 2) AS words_per_caption, fewest_words, most_words,
-        round(told_per_crop, 2) AS told_per_crop
+        round(stated_per_crop, 2) AS stated_per_crop
     FROM counts JOIN lengths USING (variant) JOIN vocabularies USING (variant) CROSS JOIN pairs
     ORDER BY variant = other, variant;
-COMMENT ON MACRO TABLE variant_diff IS 'two variants side by side: crops whose sentences differ, diversity, length, attributes told';
+COMMENT ON MACRO TABLE variant_diff IS 'two variants side by side: differing crops, diversity, length, stated attributes';
 
 CREATE MACRO variant_confusion(one, other) AS TABLE
-    WITH told AS (
-        SELECT crop_id, variant, attribute, CASE WHEN used THEN value ELSE 'not told' END AS value
+    WITH stated AS (
+        SELECT crop_id, variant, attribute, CASE WHEN used THEN value ELSE 'not stated' END AS value
         FROM attributes WHERE variant IN (one, other)
     )
     SELECT
         attribute, coalesce(a.value, 'not asked') AS before, coalesce(b.value, 'not asked') AS after,
         count(*) AS crops
-    FROM (SELECT * EXCLUDE (variant) FROM told WHERE variant = one) AS a
-        FULL JOIN (SELECT * EXCLUDE (variant) FROM told WHERE variant = other) AS b USING (crop_id, attribute)
+    FROM (SELECT * EXCLUDE (variant) FROM stated WHERE variant = one) AS a
+        FULL JOIN (SELECT * EXCLUDE (variant) FROM stated WHERE variant = other) AS b USING (crop_id, attribute)
     WHERE crop_id IN (SELECT crop_id FROM source.captions WHERE variant = one)
         AND crop_id IN (SELECT crop_id FROM source.captions WHERE variant = other)
     GROUP BY ALL
     ORDER BY attribute, crops DESC, before, after;
-COMMENT ON MACRO TABLE variant_confusion IS 'what two variants tell of the same crops, value by value, agreement included';
+COMMENT ON MACRO TABLE variant_confusion IS 'number of crops by the values that two variants state about them, agreement included';
 
 CREATE MACRO variant_moves(one, other) AS TABLE
     SELECT
@@ -271,7 +268,7 @@ CREATE MACRO variant_moves(one, other) AS TABLE
     FROM variant_confusion(one, other)
     QUALIFY before <> after
     ORDER BY attribute, crops DESC, before, after;
-COMMENT ON MACRO TABLE variant_moves IS 'phrases that moved from one variant to the other: of how many crops, and which share';
+COMMENT ON MACRO TABLE variant_moves IS 'rows of variant_confusion that differ, with their share of the crops';
 
 CREATE MACRO similar_crops(id, n) AS TABLE
     SELECT e.model, e.crop_id, e.video_id, round(list_cosine_similarity(e.embedding, q.embedding), 4) AS similarity
@@ -279,7 +276,7 @@ CREATE MACRO similar_crops(id, n) AS TABLE
     WHERE q.crop_id = id AND q.region = 'whole' AND e.crop_id <> id
     ORDER BY similarity DESC, e.crop_id
     LIMIT n;
-COMMENT ON MACRO TABLE similar_crops IS 'crops whose features are nearest to those of one crop, by cosine, in every model';
+COMMENT ON MACRO TABLE similar_crops IS 'crops with the features nearest to those of one crop, by cosine, in every model';
 
 CREATE MACRO trace(id) AS TABLE
     SELECT
@@ -290,4 +287,4 @@ CREATE MACRO trace(id) AS TABLE
     LEFT JOIN videos AS v USING (video_id)
     LEFT JOIN ledger AS l ON l.stage = 'detect' AND l.unit_id = c.unit_id
     WHERE c.crop_id = id;
-COMMENT ON MACRO TABLE trace IS 'where a crop comes from: its video, its place in it, and the configuration that cut it';
+COMMENT ON MACRO TABLE trace IS 'origin of a crop: video, frame, box, and the configuration that cut it';

@@ -117,23 +117,26 @@ def _define(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> list[str]:
         connection.register_filesystem(CorpusFileSystem(corpus))
     files = define_sources(connection, corpus)
     connection.execute(_views_sql())
-    _comment_columns(connection)
+    _comment(connection)
     return files
 
 
-def _comment_columns(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give the views' columns the documentation of the tables'."""
-    shown = connection.execute(
-        "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main'"
+def _comment(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give views and columns the declared documentation, where ``schemas/views.sql`` gives no other."""
+    bare = connection.execute(
+        "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal AND comment IS NULL"
     ).fetchall()
-    docs = _documentation()
-    connection.execute(
-        ";".join(
-            f'COMMENT ON COLUMN "{view}"."{column}" IS {quote(docs[view, column])}'
-            for view, column in shown
-            if (view, column) in docs
-        )
-    )
+    columns = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' AND comment IS NULL"
+    ).fetchall()
+    rows, docs = {table.name: table.row for table in TABLES}, _documentation()
+    statements = [f'COMMENT ON VIEW "{view}" IS {quote(rows[view])}' for (view,) in bare if view in rows]
+    statements += [
+        f'COMMENT ON COLUMN "{view}"."{column}" IS {quote(docs[view, column])}'
+        for view, column in columns
+        if (view, column) in docs
+    ]
+    connection.execute(";".join(statements))
 
 
 def _documentation() -> dict[tuple[str, str], str]:

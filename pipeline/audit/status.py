@@ -1,8 +1,8 @@
-"""How far a corpus is: units, rates and the time left, from the ledger and from what each run announced."""
+"""Progress of a corpus: units, rates and the time left, from the ledger and from what each run announced."""
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,9 +14,9 @@ from rich.text import Text
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, ledger_stages, query
 from pipeline.flow.order import WRITERS
-from pipeline.run.announcement import announced_path
+from schemas.tables import LEDGER
 
-# A run that says nothing for so long, and for ten times as long as a unit takes it, was killed.
+# A run is taken for killed when it settles no unit for this long, and for ten times as long as a unit takes it.
 _SILENT_S: Final = 600
 
 _ORDER: Final = tuple(writer.name for writer in WRITERS)
@@ -29,7 +29,7 @@ SELECT stage, count(*) FILTER (status = 'ok') AS ok, count(*) FILTER (status = '
 FROM latest WHERE status <> 'retired' GROUP BY stage
 """
 
-# The last run of each stage that settled a unit. Its start is what it announced, else guessed from its first unit.
+# The last run that settled a unit of each stage. Runs of early versions announced nothing: their start is guessed.
 _PACE = """
 WITH pace AS (
     SELECT stage, run_id, count(*) FILTER (status <> 'failed') AS settled, sum(frames)::BIGINT AS frames,
@@ -48,43 +48,43 @@ FROM latest WHERE status IN ('failed', 'quarantined') GROUP BY stage, error_type
 
 @dataclass(frozen=True, kw_only=True)
 class StageStatus:
-    """How far one stage is.
+    """Progress of one stage.
 
     Args:
         stage: Name of the stage.
         ok: Units with rows.
-        empty: Units that were read whole and hold nothing.
-        failed: Units to be tried again.
-        quarantined: Units that were given up.
+        empty: Units that were read whole and have no rows.
+        failed: Units that will be tried again.
+        quarantined: Units that failed for good; ``reidforge retry`` tries them again.
         rows: Rows of all tables.
-        frames: Frames decoded; None where none are.
-        crops: Crops cut; None where none are.
+        frames: Frames decoded; None where the stage decodes none.
+        crops: Crops cut; None where the stage cuts none.
         busy_seconds: Work time, summed over the operators.
-        last: When the last unit was committed.
-        run_id: The last run that settled a unit here.
-        left: Units that it has still to settle; 0 when it is over.
-        frames_per_second: Its frames by the wall clock; None where none are decoded.
+        last: When the last unit was committed; None before the first.
+        run_id: Last run that announced the stage or settled a unit of it.
+        left: Units that this run has yet to settle; 0 when it is over.
+        frames_per_second: Its frames by the wall clock; None where it decodes none.
         crops_per_second: Its crops by the wall clock.
         units_per_second: Its units by the wall clock.
-        seconds_left: At its pace so far; None when it is over or was stopped.
+        seconds_left: At its pace so far; None before its first unit, and when it is over or was stopped.
     """
 
     stage: str
-    ok: int
-    empty: int
-    failed: int
-    quarantined: int
-    rows: int
-    frames: int | None
-    crops: int | None
-    busy_seconds: float
-    last: dt.datetime
+    ok: int = 0
+    empty: int = 0
+    failed: int = 0
+    quarantined: int = 0
+    rows: int = 0
+    frames: int | None = None
+    crops: int | None = None
+    busy_seconds: float = 0.0
+    last: dt.datetime | None = None
     run_id: str
-    left: int
-    frames_per_second: float | None
-    crops_per_second: float | None
-    units_per_second: float
-    seconds_left: float | None
+    left: int = 0
+    frames_per_second: float | None = None
+    crops_per_second: float | None = None
+    units_per_second: float = 0.0
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,94 +100,154 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How far a corpus is."""
+    """Progress of a corpus.
+
+    Args:
+        stages: Stages with units or with a run that announced some, in the order of a run.
+        reasons: Most frequent errors.
+        last_run: The last run that was recorded; None where none was.
+    """
 
     stages: tuple[StageStatus, ...]
     reasons: tuple[Reason, ...]
+    last_run: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Announced:
+    """What a run announced about a stage."""
+
+    run_id: str
+    began: dt.datetime
+    todo: int
+    over: bool
 
 
 def gather(corpus: Corpus) -> Status:
-    """Read the ledgers of all stages."""
-    names = sorted(ledger_stages(corpus), key=_place)
-    ledgers = [Ledger(corpus, name) for name in names]
-    if not ledgers:
-        return Status(stages=(), reasons=())
-    latest = pa.concat_tables(ledger.latest() for ledger in ledgers)
-    history = pa.concat_tables(ledger.history() for ledger in ledgers)
+    """Read the ledgers of all stages and the records of all runs."""
+    ledgers = [Ledger(corpus, name) for name in ledger_stages(corpus)]
+    nothing = LEDGER.empty_table()
+    latest = pa.concat_tables([nothing, *(ledger.latest() for ledger in ledgers)])
+    history = pa.concat_tables([nothing, *(ledger.history() for ledger in ledgers)])
     units = {row["stage"]: row for row in query(_UNITS, latest=latest).to_pylist()}
     paces = {row["stage"]: row for row in query(_PACE, history=history).to_pylist()}
-    stages = tuple(_stage(corpus, units[name], paces[name]) for name in names if name in units and name in paces)
-    reasons = query(_REASONS, latest=latest).to_pylist()
+    runs = sorted(corpus.relative(info.path) for info in corpus.files("runs"))
+    announced = _announced(corpus, runs)
+    waiting = {name for name, run in announced.items() if not run.over}
     return Status(
-        stages=stages,
-        reasons=tuple(
-            Reason(
-                stage=row["stage"],
-                kind=row["error_type"] or "unknown",
-                message=row["message"] or "",
-                units=row["units"],
-                example=row["example"],
-            )
-            for row in reasons
+        stages=tuple(
+            _stage(name, units.get(name, {}), paces.get(name, {}), announced.get(name))
+            for name in sorted(waiting | units.keys() & paces.keys(), key=_place)
         ),
+        reasons=tuple(_reason(row) for row in query(_REASONS, latest=latest).to_pylist()),
+        last_run=max((path.split("/")[1] for path in runs), default=None),
     )
 
 
 def render(status: Status) -> Iterator[RenderableType]:
-    """The status for a terminal."""
-    columns = ("stage", "ok", "empty", "failed", "quarantined", "rows", "frames/s", "crops/s", "left", "time left")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in (*columns, "busy s", "last unit"):
-        table.add_column(name, justify="left" if name in ("stage", "last unit") else "right")
-    for stage in status.stages:
-        table.add_row(
-            stage.stage,
-            *(str(count) for count in (stage.ok, stage.empty, stage.failed, stage.quarantined, stage.rows)),
-            _rate(stage.frames_per_second),
-            _rate(stage.crops_per_second),
-            str(stage.left),
-            _duration(stage.seconds_left),
-            f"{stage.busy_seconds:.1f}",
-            f"{stage.last:%Y-%m-%d %H:%M:%S}",
-        )
-    yield table
+    """The status for a terminal of 80 columns: counts, pace and errors."""
+    if status.stages:
+        yield _counts(status.stages)
+        yield Text("")
+        yield _pace(status.stages)
+    elif status.last_run:
+        yield Text(f"Run {status.last_run} has started and has not announced a stage yet.")
     for reason in status.reasons:
         yield Text(f"\n{reason.stage}: {reason.units} unit(s) {reason.kind}, such as {reason.example}", style="bold")
         yield Text(f"  {reason.message}")
 
 
-def _place(name: str) -> int:
+def _counts(stages: tuple[StageStatus, ...]) -> Table:
+    table = _table("stage", "ok", "empty", "failed", "quarantined", "rows", "left")
+    for stage in stages:
+        counts = (stage.ok, stage.empty, stage.failed, stage.quarantined, stage.rows, stage.left)
+        table.add_row(stage.stage, *map(str, counts))
+    return table
+
+
+def _pace(stages: tuple[StageStatus, ...]) -> Table:
+    table = _table("stage", "frames/s", "crops/s", "busy s", "time left", "last unit")
+    for stage in stages:
+        table.add_row(
+            stage.stage,
+            _rate(stage.frames_per_second),
+            _rate(stage.crops_per_second),
+            f"{stage.busy_seconds:.1f}",
+            _duration(stage.seconds_left),
+            "-" if stage.last is None else f"{stage.last:%Y-%m-%d %H:%M:%S}",
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
+    return table
+
+
+def _place(name: str) -> tuple[int, str]:
     # The ledger of a stage that this version does not have comes last.
-    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
 
 
-def _stage(corpus: Corpus, units: dict[str, Any], pace: dict[str, Any]) -> StageStatus:
-    plan = _plan(corpus, pace["run_id"], pace["stage"])
-    began = dt.datetime.fromisoformat(plan["began"]) if plan else pace["guessed"]
+def _announced(corpus: Corpus, runs: list[str]) -> dict[str, _Announced]:
+    """The last announcement of each stage, by stage; ``runs`` are the files of all runs."""
+    over = {path.split("/")[1] for path in runs if path.endswith("/statistics.json")}
+    found: dict[str, _Announced] = {}
+    for path in runs:
+        if path.split("/")[2] != "stages":
+            continue
+        plan = json.loads(corpus.read(path))
+        run_id, stage = path.split("/")[1], path.rpartition("/")[2].removesuffix(".json")
+        began = dt.datetime.fromisoformat(plan["began"])
+        if stage not in found or began > found[stage].began:
+            found[stage] = _Announced(run_id=run_id, began=began, todo=plan["todo"], over=run_id in over)
+    return found
+
+
+def _stage(name: str, units: Mapping[str, Any], pace: Mapping[str, Any], announced: _Announced | None) -> StageStatus:
+    """Status of a stage; ``pace`` is empty where no unit was ever settled, ``announced`` None where no run said."""
+    columns = ("ok", "empty", "failed", "quarantined", "rows", "frames", "crops", "busy_seconds", "last")
+    counts = {column: units[column] for column in columns if units.get(column) is not None}
+    if announced is not None and _is_ahead(announced, pace):
+        left = 0 if announced.over else announced.todo
+        return StageStatus(stage=name, run_id=announced.run_id, left=left, **counts)
+    if announced is not None and announced.run_id != pace["run_id"]:
+        announced = None
+    return StageStatus(stage=name, run_id=pace["run_id"], **counts, **_progress(pace, announced))
+
+
+def _is_ahead(announced: _Announced, pace: Mapping[str, Any]) -> bool:
+    """Whether the run that announced the stage last has not settled a unit of it yet."""
+    return not pace or (announced.run_id != pace["run_id"] and announced.began > pace["last"])
+
+
+def _progress(pace: Mapping[str, Any], announced: _Announced | None) -> dict[str, Any]:
+    """Rates and what is left of the run that settled the last unit, from its units and from what it announced."""
+    began = pace["guessed"] if announced is None else announced.began
     seconds = max((pace["last"] - began).total_seconds(), 1e-3)
-    over = corpus.exists(f"runs/{pace['run_id']}/statistics.json")
-    left = max(plan["todo"] - pace["settled"], 0) if plan and not over else 0
+    settled = pace["settled"]
+    left = 0 if announced is None or announced.over else max(announced.todo - settled, 0)
     silent = (dt.datetime.now(dt.UTC) - pace["last"]).total_seconds()
-    alive = silent < max(_SILENT_S, 10 * seconds / max(pace["settled"], 1))
-    return StageStatus(
-        **{name: units[name] for name in ("stage", "ok", "empty", "failed", "quarantined", "frames", "crops", "last")},
-        rows=units["rows"] or 0,
-        busy_seconds=units["busy_seconds"] or 0.0,
-        run_id=pace["run_id"],
-        left=left,
-        frames_per_second=pace["frames"] / seconds if pace["frames"] else None,
-        crops_per_second=pace["crops"] / seconds if pace["crops"] else None,
-        units_per_second=pace["settled"] / seconds,
-        seconds_left=seconds / pace["settled"] * left if left and alive and pace["settled"] else None,
+    alive = silent < max(_SILENT_S, 10 * seconds / max(settled, 1))
+    return {
+        "left": left,
+        "frames_per_second": pace["frames"] / seconds if pace["frames"] else None,
+        "crops_per_second": pace["crops"] / seconds if pace["crops"] else None,
+        "units_per_second": settled / seconds,
+        "seconds_left": seconds / settled * left if left and alive and settled else None,
+    }
+
+
+def _reason(row: dict[str, Any]) -> Reason:
+    return Reason(
+        stage=row["stage"],
+        kind=row["error_type"] or "unknown",
+        message=row["message"] or "",
+        units=row["units"],
+        example=row["example"],
     )
-
-
-def _plan(corpus: Corpus, run_id: str, stage: str) -> dict[str, Any] | None:
-    path = announced_path(run_id, stage)
-    if not corpus.exists(path):
-        return None
-    plan: dict[str, Any] = json.loads(corpus.read(path))
-    return plan
 
 
 def _rate(value: float | None) -> str:

@@ -36,8 +36,8 @@ _PARTS: Final[Mapping[Part, str]] = {
     "attributes": """
         SELECT attribute, sum(crops)::BIGINT AS crops, sum(if(before <> after, crops, 0))::BIGINT AS moved,
             round(sum(if(before <> after, crops, 0)) / sum(crops), 4) AS share,
-            sum(if(before LIKE 'not %', 0, crops))::BIGINT AS told_before,
-            sum(if(after LIKE 'not %', 0, crops))::BIGINT AS told_after
+            sum(if(before LIKE 'not %', 0, crops))::BIGINT AS stated_before,
+            sum(if(after LIKE 'not %', 0, crops))::BIGINT AS stated_after
         FROM variant_confusion($one, $other) GROUP BY attribute ORDER BY moved DESC, attribute""",
     "moves": "FROM variant_moves($one, $other)",
     "words": """
@@ -230,11 +230,11 @@ def _summary(rows: list[dict[str, Any]], one: str, other: str) -> Table:
 
 
 def _attributes(rows: list[dict[str, Any]], one: str, other: str) -> Table:
-    table = _table("attribute", "crops", "moved", "share", f"told in {one}", f"told in {other}")
+    table = _table("attribute", "crops", "moved", "share", f"stated in {one}", f"stated in {other}")
     for row in rows:
         counts = (f"{row[key]:,}" for key in ("crops", "moved"))
         table.add_row(
-            row["attribute"], *counts, f"{row['share']:.1%}", f"{row['told_before']:,}", f"{row['told_after']:,}"
+            row["attribute"], *counts, f"{row['share']:.1%}", f"{row['stated_before']:,}", f"{row['stated_after']:,}"
         )
     return table
 

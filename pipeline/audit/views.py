@@ -64,7 +64,7 @@ def scheme(corpus: Corpus) -> str:
 def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> list[str]:
     """Create the schema ``source``: the ledger as it stands now, and per declared table a view of the rows that count.
 
-    The schema ``main`` gets the same views, with the declared comments; ``schemas/views.sql`` replaces some of them.
+    The schema ``main`` gets the same views; ``schemas/views.sql`` replaces some of them.
 
     Returns:
         Every file that the views read, under every spelling that they use.
@@ -131,7 +131,6 @@ def _define_views(table: Table, select: str) -> str:
     return f"""
         CREATE VIEW source."{table.name}" AS {counting};
         CREATE VIEW main."{table.name}" AS FROM source."{table.name}";
-        COMMENT ON VIEW main."{table.name}" IS {quote(table.row)};
     """
 
 

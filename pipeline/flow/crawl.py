@@ -26,9 +26,7 @@ from stages.crawl.targets import given_urls
 from stages.video.facts import VideoFacts
 from stages.video.limits import VideoLimits
 
-VIDEOS = Table(
-    name="videos", folder="videos", schema=schemas.tables.VIDEOS, row="one row per video that was downloaded"
-)
+VIDEOS = Table(name="videos", folder="videos", schema=schemas.tables.VIDEOS, row="one row per downloaded video")
 MEDIA = "media"
 
 # A crawl of weeks commits small files of few rows; the rows are small, and the table is read whole.

@@ -21,13 +21,13 @@ DUPLICATES = Table(
     name="duplicates",
     folder="duplicates",
     schema=schemas.tables.DUPLICATES,
-    row="one row per crop that another stands for; that one has no row here itself",
+    row="one row per crop that another crop represents; the representative has no row",
 )
 STATICS = Table(
     name="statics",
     folder="statics",
     schema=schemas.tables.STATICS,
-    row="one row per crop of a person that never moves: a poster, a mannequin",
+    row="one row per crop of a person that never moves, such as a poster or a mannequin",
 )
 
 # Videos whose rows share a file.

@@ -34,13 +34,13 @@ DETECTIONS = Table(
     name="detections",
     folder="detections",
     schema=schemas.tables.DETECTIONS,
-    row="one row per person found in a sampled frame, dropped ones with their reasons",
+    row="one row per person found in a sampled frame, including dropped ones with their reasons",
 )
 CROPS = Table(
     name="crops",
     folder="crops",
     schema=schemas.tables.CROPS,
-    row="one row per detection that was kept, with its JPEG",
+    row="one row per kept detection, with its JPEG",
     counts_crops=True,
 )
 

@@ -34,7 +34,7 @@ IMPORTED = Table(
     name="imported",
     folder="imported",
     schema=schemas.tables.IMPORTED,
-    row="one row per published box that was imported, as it was published",
+    row="one row per imported box, as published",
 )
 
 IMPORT = Writer(name="import", tables=(LISTINGS, IMPORTED))

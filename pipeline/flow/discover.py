@@ -19,7 +19,7 @@ LISTINGS = Table(
     name="listings",
     folder="listings",
     schema=schemas.tables.LISTINGS,
-    row="one row per video that a search, a playlist or an imported list names",
+    row="one row per video named by a search, a playlist or an imported list",
 )
 
 

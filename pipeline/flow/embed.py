@@ -31,7 +31,7 @@ EVIDENCE = Table(
     name="evidence",
     folder="evidence",
     schema=schemas.tables.EVIDENCE,
-    row="one row per model and crop: what its pixels and the detector say, beside CLIP",
+    row="one row per model and crop: garment colours from its pixels, and objects from the detector",
     scope="model",
 )
 

@@ -31,7 +31,7 @@ METRICS = Table(
     name="metrics",
     folder="checkpoints",
     schema=schemas.tables.METRICS,
-    row="one row per metric that pre-training reported",
+    row="one row per value of a metric that pre-training reported",
     scope="variant",
 )
 

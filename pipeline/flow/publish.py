@@ -31,7 +31,7 @@ MANIFEST = Table(
     name="manifest",
     folder="manifests",
     schema=schemas.tables.MANIFEST,
-    row="one row per variant and published crop: bytes, captions, split, provenance",
+    row="one row per variant and published crop: JPEG, captions, split and provenance",
     scope="variant",
 )
 

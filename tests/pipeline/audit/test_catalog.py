@@ -216,7 +216,7 @@ def test_captions_and_attributes_are_one_row_each(corpus, opened):
 
 def test_macros_answer_auditors(corpus, opened):
     connection = opened(corpus)
-    counts = connection.execute("SELECT crops, told FROM attribute_counts('base') WHERE value = 'man'").fetchall()
+    counts = connection.execute("SELECT crops, stated FROM attribute_counts('base') WHERE value = 'man'").fetchall()
     assert counts == [(60, 60)]
     sample = connection.execute("SELECT crop_id, jpeg FROM sample_crops('upper_colour', 'red', 4)").fetchall()
     assert len(sample) == 4

@@ -1,6 +1,7 @@
 """How far a corpus is, and what a run tells Prometheus."""
 
 import datetime as dt
+import io
 import json
 import re
 import socket
@@ -11,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from pipeline.audit import status
 from pipeline.cli import execute
@@ -86,11 +88,75 @@ def test_the_command_prints_it_and_the_reasons(tmp_path: Path, capsys: pytest.Ca
         "frames/s",
         "crops/s",
         "time left",
-        "3.6 0.9 20 3 min",
+        "detect 9 0 0 1 300 20",
+        "detect 3.6 0.9 50.0 3 min",
         "detect: 1 unit(s) damaged, such as v/3",
         "[bold] byte 7",
     ):
         assert part in said
+
+
+def announced(corpus: Corpus, run_id: str, stage: str, todo: int, began: dt.datetime | None = None) -> None:
+    plan = {"began": (began or dt.datetime.now(dt.UTC)).isoformat(), "wanted": todo, "todo": todo}
+    corpus.put(f"runs/{run_id}/recipe.yaml", b"corpus: x")
+    corpus.put(f"runs/{run_id}/stages/{stage}.json", json.dumps(plan).encode())
+
+
+def test_a_run_in_its_first_stage_is_shown_before_its_first_unit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = Corpus(str(tmp_path / "corpus"))
+    corpus.put("runs/r1/recipe.yaml", b"corpus: x")
+    assert execute(["status", corpus.uri]) == 0
+    assert "Run r1 has started and has not announced a stage yet" in capsys.readouterr().out
+    announced(corpus, "r1", "discover", 7)
+    assert execute(["status", corpus.uri]) == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["discover", "0", "0", "0", "0", "0", "7"] in said
+    assert ["discover", "-", "-", "0.0", "-", "-"] in said
+
+
+def test_a_folder_that_nothing_ran_in_is_no_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["status", str(tmp_path)]) == 2
+    assert "no corpus there" in capsys.readouterr().err
+
+
+def test_a_second_run_is_shown_before_its_first_unit_beside_what_the_first_settled(tmp_path: Path) -> None:
+    corpus = half_done(tmp_path, ago=7200)
+    announced(corpus, "r3", "detect", 20)
+    (stage,) = status.gather(corpus).stages
+    assert (stage.ok, stage.quarantined, stage.run_id, stage.left) == (9, 1, "r3", 20)
+    assert (stage.frames_per_second, stage.seconds_left) == (None, None)
+
+
+def test_a_run_that_settled_nothing_and_is_over_is_not_shown(tmp_path: Path) -> None:
+    corpus = Corpus(str(tmp_path))
+    announced(corpus, "r1", "discover", 7)
+    corpus.put("runs/r1/statistics.json", b"[]")
+    assert status.gather(corpus).stages == ()
+
+
+def test_nothing_wraps_in_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    corpus = half_done(tmp_path)
+    row = ROW | {
+        "unit_id": "v/1",
+        "finished_at": dt.datetime.now(dt.UTC),
+        "rows_out": 437_662_623,
+        "seconds": 9_999_999,
+    }
+    Ledger(corpus, "dedup_across").append([row | {"crops": 40_000_000, "frames": 400_000_000}])
+    output = io.StringIO()
+    console = Console(file=output, width=80, force_terminal=True, color_system=None)
+    for part in status.render(status.gather(corpus)):
+        console.print(part, highlight=False, markup=False)
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
+    names = ("stage", "ok", "empty", "failed", "quarantined", "rows", "left")
+    assert lines[0].split() == list(names)
+    assert [line.split()[0] for line in lines[1:3]] == ["detect", "dedup_across"]
+    assert "437662623" in lines[2].split()
+    assert lines[4].split() == ["stage", "frames/s", "crops/s", "busy", "s", "time", "left", "last", "unit"]
+    assert "9999999.0" in lines[6]
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_ledger_of_an_earlier_version_is_read(tmp_path: Path) -> None:

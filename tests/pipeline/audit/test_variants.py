@@ -80,13 +80,13 @@ def test_the_summary_counts_what_changed(corpus: Corpus, say: Say) -> None:
     assert one["crops_changed"] == two["crops_changed"] == 15
     assert (one["vocabulary"], two["vocabulary"]) == (19, 21)
     assert (one["fewest_words"], one["most_words"]) == (13, 13)
-    assert (one["told_per_crop"], two["told_per_crop"]) == (3, 2.8)
+    assert (one["stated_per_crop"], two["stated_per_crop"]) == (3, 2.8)
 
 
 def test_moves_are_a_confusion_table_of_what_is_told(corpus: Corpus, say: Say) -> None:
     rows = list(csv.DictReader(io.StringIO(say("diff", corpus.uri, "one", "two", "-f", "csv", "--show", "moves")[1])))
     assert rows == [
-        {"attribute": "lower_colour", "before": "gray", "after": "not told", "crops": "12", "share": "0.2"},
+        {"attribute": "lower_colour", "before": "gray", "after": "not stated", "crops": "12", "share": "0.2"},
         {"attribute": "upper_colour", "before": "red", "after": "orange", "crops": "15", "share": "0.25"},
     ]
 
@@ -94,7 +94,7 @@ def test_moves_are_a_confusion_table_of_what_is_told(corpus: Corpus, say: Say) -
 def test_the_picture_shows_every_part(corpus: Corpus, say: Say) -> None:
     code, out, _ = say("diff", corpus.uri, "one", "two")
     assert code == 0
-    for told in ("crops changed", "vocabulary", "words per caption", "25.0%", "one \\ two", "not told"):
+    for told in ("crops changed", "vocabulary", "words per caption", "25.0%", "one \\ two", "not stated"):
         assert told in out
     assert "words of two alone: an, orange" in out
     assert "two: A young man is walking, wearing an orange jacket" in out
