@@ -27,10 +27,18 @@ def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iter
 
 
 def run_here(
-    patch: pytest.MonkeyPatch, corpus: Corpus, recipe: Recipe, module: ModuleType, gpus: float = 0
+    patch: pytest.MonkeyPatch,
+    corpus: Corpus,
+    recipe: Recipe,
+    module: ModuleType,
+    gpus: float = 0,
+    *,
+    retry: bool = False,
 ) -> StageSummary:
     """Run the stage of a module of ``pipeline.flow``, as on a cluster whose actors get so many GPUs each."""
     patch.setattr(module, "stream", stream)
     for name in ("actors_for", "busy_actors_for"):
         patch.setattr(module, name, lambda *_: (1, 1.0, gpus), raising=False)
-    return run_stage(RunContext(corpus=corpus, recipe=recipe, run_id="here", console=Console(quiet=True)), module.STAGE)
+    return run_stage(
+        RunContext(corpus=corpus, recipe=recipe, run_id="here", console=Console(quiet=True), retry=retry), module.STAGE
+    )

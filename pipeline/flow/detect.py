@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import schemas.tables
 from pipeline.corpus.files import Corpus
 from pipeline.errors import UserError
 from pipeline.flow import detect_imported
 from pipeline.flow.chunk_units import CHUNK, chunk_rows, facts_of, read_within
-from pipeline.flow.crawl import live_media, live_videos
+from pipeline.flow.crawl import live_videos
 from pipeline.recipe import Recipe
 from pipeline.run.plan import plan_stage
 from pipeline.run.stage import Job, Stage, units
@@ -68,11 +69,16 @@ _DETECTED = pa.schema(
 
 
 def drop_media(corpus: Corpus, recipe: Recipe) -> None:
-    """Remove the media of videos whose every chunk is settled, where the recipe does not keep media."""
+    """Remove the media of videos whose every chunk is done, where the recipe does not keep media.
+
+    The media of a video with a quarantined chunk stays, so that ``reidforge retry`` can read it, and so does that of a
+    video of which the recipe wants no chunk.
+    """
     if recipe.crawl.keep_media:
         return
-    open_videos = set(plan_stage(corpus, recipe, STAGE).todo()["media_path"].to_pylist())
-    for path in live_media(corpus) - open_videos:
+    plan = plan_stage(corpus, recipe, STAGE)
+    unfinished = plan.wanted.filter(pc.not_equal(plan.reasons, "done"))
+    for path in set(plan.wanted["media_path"].to_pylist()) - set(unfinished["media_path"].to_pylist()):
         corpus.delete(path)
 
 

@@ -1,0 +1,72 @@
+"""Garbage collection: what no ledger vouches for goes, once it is old enough, and nothing else does."""
+
+import datetime as dt
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.audit import garbage
+from pipeline.cli import execute
+from pipeline.corpus.files import TEMPORARY, Corpus
+from pipeline.corpus.ledger import Ledger
+from tests.corpora import MODEL, VARIANT, small_corpus
+
+
+def age(corpus: Corpus, path: str, minutes: float) -> None:
+    then = dt.datetime.now(dt.UTC).timestamp() - 60 * minutes
+    os.utime(corpus.path(path), (then, then))
+
+
+def files(corpus: Corpus) -> set[str]:
+    return {corpus.relative(info.path) for info in corpus.files()}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return small_corpus(str(tmp_path / "corpus"))
+
+
+def test_files_younger_than_the_minimum_age_are_spared(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    ages = {"crops/old.parquet": 20, "crops/young.parquet": 5, "media/old.mp4": 11, "media/young.mp4": 9}
+    for path, minutes in ages.items():
+        corpus.put(path, b"left by a killed run")
+        age(corpus, path, minutes)
+    assert execute(["gc", corpus.uri, "--min-age", "10"]) == 0
+    assert "2 file(s)" in capsys.readouterr().out
+    assert files(corpus) & set(ages) == {"crops/young.parquet", "media/young.mp4"}
+
+
+def test_only_files_of_declared_folders_and_temporary_files_are_garbage(corpus: Corpus) -> None:
+    before = files(corpus)
+    stray = {
+        *("crops/x.parquet", f"embeddings/{MODEL}/x.parquet", f"evidence/{MODEL}/x.parquet"),
+        *(f"captions/{VARIANT}/x.parquet", f"manifests/{VARIANT}/x.parquet", f"checkpoints/{VARIANT}/step-1/x"),
+        *("tracks/x.parquet", "duplicates/x.parquet", "statics/x.parquet", "imported/x.parquet"),
+        *("listings/x.parquet", "videos/x.parquet", "detections/x.parquet", "media/x.mp4", f"notes/{TEMPORARY}x"),
+    }
+    for path in (*stray, "notes/mine.txt", "texts/clip/x.npz", "runs/r/log.txt", "catalog.duckdb"):
+        corpus.put(path, b"x")
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
+    found = garbage.find(corpus, later)
+    assert {corpus.relative(info.path) for info in found} == stray
+    garbage.remove(corpus, found)
+    assert before <= files(corpus)
+
+
+def test_files_that_the_ledger_of_an_unknown_stage_names_are_kept(corpus: Corpus) -> None:
+    corpus.put("embeddings/other/new.parquet", b"x")
+    row = Ledger(corpus, "embed").latest().to_pylist()[0] | {"outputs": ["embeddings/other/new.parquet"]}
+    Ledger(corpus, "a_newer_stage").append([row])
+    assert garbage.find(corpus, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)) == []
+
+
+def test_a_retired_unit_leaves_files_that_another_unit_shares(corpus: Corpus) -> None:
+    latest = Ledger(corpus, "detect").latest().to_pylist()
+    shared = next(row for row in latest if row["unit_id"] == "youtube:aaa@0")
+    alone = [row for row in latest if row["unit_id"].startswith("youtube:bbb")]
+    gone = {"status": "retired", "outputs": []}
+    Ledger(corpus, "detect").append([row | gone for row in (shared, *alone)])
+    found = garbage.find(corpus, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1))
+    names = {corpus.relative(info.path) for info in found}
+    assert names == {"crops/youtube-bbb.parquet", "detections/youtube-bbb.parquet"}

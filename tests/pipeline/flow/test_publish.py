@@ -1,0 +1,192 @@
+"""Publish over a corpus with marks: which crops enter the manifest, in which order, and what they say."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+import schemas.tables as tables
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.ledger import Ledger
+from pipeline.flow import crop_features, detect, publish
+from pipeline.flow.crop_marks import mark_parts, read_marks
+from pipeline.recipe import Recipe
+from pipeline.run.runner import Run, run_stage
+from schemas.parquet import blob_options
+from tests.corpora import caption_rows, crop_id_of, crop_rows, ledger_row, video_row
+from tests.runs import ask
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+MODEL, VARIANT = "clip-tiny", "base"
+PERSONS = 2
+"""Crops in each frame; the later one is the surer one."""
+FRAMES = range(0, 300, 50)
+
+
+def write(corpus: Corpus, rows: list[dict[str, Any]], schema: pa.Schema, path: str) -> pa.Table:
+    table = pa.Table.from_pylist(rows, schema)
+    corpus.write_table(table, path, **(blob_options(table) if "jpeg" in schema.names else {}))
+    return table
+
+
+def add_video(corpus: Corpus, name: str, cosine: float) -> None:
+    """A video with two crops in each frame, their captions, and features that its name decides."""
+    video = f"x:{name}"
+    write(corpus, [video_row(video)], tables.VIDEOS, f"videos/{name}.parquet")
+    Ledger(corpus, "crawl").append([ledger_row(f"url-{name}", [f"videos/{name}.parquet"])])
+    unit = f"{video}/00000000-00000500"
+    rows = []
+    for row in crop_rows(video, unit, FRAMES):
+        for n in range(PERSONS):
+            detection = row["detection_id"].removesuffix("/0") + f"/{n}"
+            names = {"detection_id": detection, "crop_id": crop_id_of(detection)}
+            rows.append(row | names | {"confidence": 0.5 + 0.1 * n, "frame_index": row["frame_index"]})
+    crops = write(corpus, rows, tables.CROPS, f"crops/{name}.parquet")
+    Ledger(corpus, "detect").append([ledger_row(unit, [f"crops/{name}.parquet"], fingerprint="d")])
+    features = [
+        {"crop_id": row["crop_id"], "video_id": video, "unit_id": f"{MODEL}/{name}", "region": region,
+         "embedding": [cosine, (1 - cosine**2) ** 0.5] if region == "whole" else [0.0, 1.0]}
+        for row in rows for region in ("head", "whole")
+    ]  # fmt: skip
+    write(corpus, features, tables.embeddings(2), f"embeddings/{MODEL}/{name}.parquet")
+    Ledger(corpus, "embed").append([ledger_row(f"{MODEL}/{name}", [f"embeddings/{MODEL}/{name}.parquet"], scope=MODEL)])
+    unit = f"{VARIANT}/{name}"
+    write(corpus, caption_rows(crops, unit), tables.CAPTIONS, f"captions/{VARIANT}/{name}.parquet")
+    Ledger(corpus, "caption").append(
+        [ledger_row(unit, [f"captions/{VARIANT}/{name}.parquet"], scope=VARIANT, fingerprint="c")]
+    )
+
+
+def crop(video: str, frame: int, n: int) -> str:
+    return crop_id_of(f"x:{video}/{frame}/{n}")
+
+
+DUPLICATE, STATIC, BOTH = crop("a", 0, 0), crop("a", 50, 1), crop("b", 0, 1)
+TRACKED = {f"x:a/{frame}/0": 40 if frame < 100 else 80 for frame in FRAMES}
+ALL = {crop(video, frame, n) for video in "ab" for frame in FRAMES for n in range(PERSONS)}
+
+
+def add_marks(corpus: Corpus) -> None:
+    """One duplicate, one static person, one crop that is both, and a tracklet in two lengths."""
+    keys = {"video_id": "x:a", "unit_id": "x:a"}
+    pairs = {DUPLICATE: crop("a", 50, 0), BOTH: crop("b", 50, 0)}
+    found = [
+        keys | {"crop_id": one, "duplicate_of": other, "how": "phash", "similarity": 1.0}
+        for one, other in pairs.items()
+    ]
+    write(corpus, found, tables.DUPLICATES, "duplicates/d.parquet")
+    never = [keys | {"crop_id": one, "static_id": "x:a/s0", "span_s": 9.0, "seen_share": 1.0} for one in (STATIC, BOTH)]
+    write(corpus, never, tables.STATICS, "statics/d.parquet")
+    Ledger(corpus, "dedup").append([ledger_row("x:a", ["duplicates/d.parquet", "statics/d.parquet"])])
+    seen = [
+        keys | {"detection_id": one, "frame_index": int(one.split("/")[1]), "track_id": "x:a/t0", "track_frames": count}
+        for one, count in [*TRACKED.items(), ("x:a/0/9", 80)]
+    ]
+    write(corpus, seen, tables.TRACKS, "tracks/t.parquet")
+    Ledger(corpus, "track").append([ledger_row("x:a", ["tracks/t.parquet"])])
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    corpus = Corpus(str(tmp_path / "c"))
+    for name, cosine in {"a": 0.6, "b": 0.8}.items():
+        add_video(corpus, name, cosine)
+    add_marks(corpus)
+    return corpus
+
+
+def recipe_of(corpus: Corpus, **options: Any) -> Recipe:
+    return Recipe.model_validate({
+        "corpus": corpus.root, "embed": {"model": MODEL, "pretrained": None}, "caption": {"variant": VARIANT},
+        "publish": {"splits": {"train": 1.0}} | options,
+    })  # fmt: skip
+
+
+def published(corpus: Corpus, **options: Any) -> set[str]:
+    run = Run(corpus=corpus, recipe=recipe_of(corpus, **options), run_id="r", console=Console(quiet=True))
+    assert run_stage(run, publish.STAGE).failed == 0
+    return {crop_id for (crop_id,) in ask(Path(corpus.root), "SELECT crop_id FROM manifest")}
+
+
+def test_marked_crops_stay_out_unless_the_recipe_keeps_them(corpus: Corpus) -> None:
+    assert published(corpus) == ALL - {DUPLICATE, STATIC, BOTH}
+    assert published(corpus, keep_duplicates=True) == ALL - {STATIC, BOTH}
+    assert published(corpus, keep_static=True) == ALL - {DUPLICATE, BOTH}
+    assert published(corpus, keep_duplicates=True, keep_static=True) == ALL
+    long = {crop_id_of(detection) for detection, frames in TRACKED.items() if frames >= 80}
+    assert published(corpus, min_track_frames=80, keep_duplicates=True, keep_static=True) == long
+
+
+def test_rows_of_a_manifest_come_by_time_and_falling_confidence(corpus: Corpus) -> None:
+    published(corpus, keep_duplicates=True, keep_static=True)
+    files = sorted(corpus.files(f"manifests/{VARIANT}"), key=lambda info: info.path)
+    assert len(files) == 2
+    for info in files:
+        table = corpus.read_table(corpus.relative(info.path))
+        assert table["frame_index"].to_pylist() == [frame for frame in FRAMES for _ in range(PERSONS)]
+        assert table["confidence"].to_numpy().tolist() == pytest.approx([0.6, 0.5] * len(FRAMES))
+
+
+def test_a_manifest_names_tracklets_and_the_configurations_that_made_it(corpus: Corpus) -> None:
+    published(corpus)
+    sql = "SELECT crop_id, track_id, detect_fingerprint, caption_fingerprint, source_url FROM manifest"
+    rows = {crop_id: others for crop_id, *others in ask(Path(corpus.root), sql)}
+    tracked = {crop_id_of(detection) for detection in TRACKED}
+    for crop_id, (track_id, detected, captioned, url) in rows.items():
+        assert track_id == ("x:a/t0" if crop_id in tracked else None)
+        assert (detected, captioned) == ("d", "c")
+        assert url in ("https://video.example/a", "https://video.example/b")
+
+
+def test_a_new_mark_makes_the_manifest_stale_and_a_superseded_one_counts_no_more(corpus: Corpus) -> None:
+    published(corpus)
+    before = mark_parts(corpus)
+    more = {"crop_id": crop("b", 100, 0), "video_id": "x:b", "unit_id": "x:b", "static_id": "x:b/s0", "span_s": 9.0,
+            "seen_share": 1.0}  # fmt: skip
+    write(corpus, [more], tables.STATICS, "statics/e.parquet")
+    assert published(corpus) == ALL - {DUPLICATE, STATIC, BOTH}, "no ledger vouches for it yet"
+    Ledger(corpus, "dedup").append([ledger_row("x:b", ["statics/e.parquet"])])
+    assert mark_parts(corpus) != before
+    assert published(corpus) == ALL - {DUPLICATE, STATIC, BOTH, more["crop_id"]}
+    Ledger(corpus, "dedup").append([ledger_row("x:a", status="retired"), ledger_row("x:b", status="empty")])
+    assert published(corpus) == ALL
+
+
+def test_marks_are_joined_by_crop_and_tracklets_by_detection(corpus: Corpus) -> None:
+    marks = {row["crop_id"]: row for row in read_marks(corpus).to_pylist()}
+    assert set(marks) == {DUPLICATE, STATIC, BOTH, *map(crop_id_of, TRACKED)}
+    assert marks[BOTH] == {
+        "crop_id": BOTH, "duplicate_of": crop("b", 50, 0), "static": True, "track_id": None, "track_frames": None,
+    }  # fmt: skip
+    for detection, frames in TRACKED.items():
+        assert (marks[crop_id_of(detection)]["track_id"], marks[crop_id_of(detection)]["track_frames"]) == (
+            "x:a/t0",
+            frames,
+        )
+    shown = ask(Path(corpus.root), "SELECT crop_id, duplicate_of, static, track_id FROM crops")
+    for crop_id, *found in shown:
+        row = marks.get(crop_id, {"static": False})
+        assert found == [row.get("duplicate_of"), row["static"] or False, row.get("track_id")]
+
+
+def test_features_are_those_of_the_whole_crops_of_one_video(corpus: Corpus) -> None:
+    recipe = recipe_of(corpus)
+    files = crop_features.feature_files(corpus, recipe, "clip")
+    pieces = crop_features.pieces_by_video(corpus, detect.CROPS, files)
+    assert list(pieces) == ["x:a", "x:b"]
+    together = [piece for video in pieces.values() for piece in video]
+    for name, cosine in {"a": 0.6, "b": 0.8}.items():
+        for given in (pieces[f"x:{name}"], together):
+            rows, vectors = crop_features.read_features(corpus, given, f"x:{name}")
+            assert set(rows) == {crop(name, frame, n) for frame in FRAMES for n in range(PERSONS)}
+            assert np.allclose(vectors[:, 0], cosine, atol=1e-3)
+    rows, vectors = crop_features.read_features(corpus, together)
+    assert set(rows) == ALL
+    assert np.allclose([vectors[rows[crop("a", 50, 0)], 0], vectors[rows[crop("b", 50, 0)], 0]], [0.6, 0.8], atol=1e-3)
+    crops = crop_features.read_pieces(corpus, detect.CROPS, pieces["x:b"], ["crop_id", "video_id"])
+    assert crops.column_names == ["crop_id", "video_id"]
+    assert set(crops["video_id"].to_pylist()) == {"x:b"}
