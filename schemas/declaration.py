@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 
@@ -11,6 +11,27 @@ Scope = Literal["model", "variant"]
 
 SCOPES: Final[Mapping[Scope, str]] = {"model": "embedding model", "variant": "caption variant"}
 """Documentation of those columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """What the rows of a table say about crops: SQL and ``publish`` join it to them.
+
+    Args:
+        key: Column by which rows and crops are joined.
+        columns: Columns of the table that crops get; null where a crop has no row.
+        flag: Documented boolean column of crops that says whether a crop has a row; None = no such column.
+        chained: Whether the first of the columns names another crop, which may have a row itself: its row counts then.
+        reason: Why ``publish`` leaves marked crops out, in a word; None = it does not.
+        keep: Key of the recipe's ``publish`` block under which marked crops are published all the same.
+    """
+
+    key: Literal["crop_id", "detection_id"] = "crop_id"
+    columns: tuple[str, ...] = ()
+    flag: "pa.Field[Any] | None" = None
+    chained: bool = False
+    reason: str | None = None
+    keep: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +47,8 @@ class Table:
         scope: Column that the ledger's scope becomes in SQL; the files of each scope lie in a subfolder of their own.
             None = the units have no scope.
         counts_crops: Whether each row is a crop that was cut, and counts as one in the ledger and in progress reports.
+        mark: What the rows say about crops; None where they say nothing about single crops.
+        marked: Whether the SQL view shows the marks of its rows.
     """
 
     name: str
@@ -34,6 +57,8 @@ class Table:
     row: str
     scope: Scope | None = None
     counts_crops: bool = False
+    mark: Mark | None = None
+    marked: bool = False
 
     def under(self, scope: str) -> str:
         """Folder of the files of one scope."""

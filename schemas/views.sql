@@ -18,22 +18,6 @@ CREATE OR REPLACE VIEW duplicates AS
 SELECT pair.* REPLACE (coalesce(last.duplicate_of, pair.duplicate_of) AS duplicate_of)
 FROM source.duplicates AS pair LEFT JOIN source.duplicates AS last ON last.crop_id = pair.duplicate_of;
 
-CREATE OR REPLACE VIEW detections AS
-SELECT found.*, tracks.track_id
-FROM source.detections AS found
-LEFT JOIN tracks USING (detection_id);
-COMMENT ON COLUMN detections.track_id IS 'tracklet of the detection; null when it has none';
-
-CREATE OR REPLACE VIEW crops AS
-SELECT cut.*, tracks.track_id, duplicates.duplicate_of, statics.crop_id IS NOT NULL AS static
-FROM source.crops AS cut
-LEFT JOIN tracks USING (detection_id)
-LEFT JOIN duplicates USING (crop_id)
-LEFT JOIN statics USING (crop_id);
-COMMENT ON COLUMN crops.track_id IS 'tracklet of the crop; null when it has none';
-COMMENT ON COLUMN crops.duplicate_of IS 'crop_id of the crop that represents this one; null when it is not a duplicate';
-COMMENT ON COLUMN crops.static IS 'whether the person never moves, such as a poster or a mannequin';
-
 CREATE OR REPLACE VIEW captions AS
 SELECT
     crop_id, video_id, unit_id, variant, seed, n,

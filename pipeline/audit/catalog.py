@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -19,7 +19,7 @@ from pipeline.audit.views import CorpusFileSystem, define_sources, one_line, quo
 from pipeline.corpus.files import Corpus
 from pipeline.errors import UserError
 from pipeline.flow.order import TABLES
-from schemas.declaration import SCOPES
+from schemas.declaration import SCOPES, Mark, Table
 from schemas.tables import LEDGER
 
 FILE: Final = "catalog.duckdb"
@@ -142,13 +142,20 @@ def _comment(connection: duckdb.DuckDBPyConnection) -> None:
 def _documentation() -> dict[tuple[str, str], str]:
     """Documentation by view and column."""
     schemas_by_view = {table.name: table.schema for table in TABLES} | {"ledger": LEDGER, "ledger_history": LEDGER}
+    fields = [(view, field) for view, schema in schemas_by_view.items() for field in schema]
+    added = [field for table in TABLES if table.mark for field in _fields(table, table.mark)]
+    fields += [(table.name, field) for table in TABLES if table.marked for field in added]
     docs = {
         (view, field.name): field.metadata[b"doc"].decode()
-        for view, schema in schemas_by_view.items()
-        for field in schema
+        for view, field in reversed(fields)
         if field.metadata and b"doc" in field.metadata
     }
     return docs | {(table.name, table.scope): SCOPES[table.scope] for table in TABLES if table.scope}
+
+
+def _fields(table: Table, mark: Mark) -> "list[pa.Field[Any]]":
+    """What a mark adds to the columns of crops."""
+    return [table.schema.field(name) for name in mark.columns] + ([mark.flag] if mark.flag else [])
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:

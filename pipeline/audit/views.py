@@ -83,6 +83,9 @@ def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
         except (duckdb.Error, OSError) as error:
             raise UserError(f"corpus {corpus.uri}: {table.name} cannot be read: {one_line(error)}") from error
         files += sorted({row["file"] for row in rows})
+    for table in TABLES:
+        if table.marked:
+            connection.execute(_define_marked(table))
     return [*files, *(pattern for file in files if corpus.is_local and (pattern := _escape(file)) != file)]
 
 
@@ -132,6 +135,16 @@ def _define_views(table: Table, select: str) -> str:
         CREATE VIEW source."{table.name}" AS {counting};
         CREATE VIEW main."{table.name}" AS FROM source."{table.name}";
     """
+
+
+def _define_marked(table: Table) -> str:
+    """The view of a table again, with the marks that have a key in common with it."""
+    marks = [(each.name, each.mark) for each in TABLES if each.mark and each.mark.key in table.schema.names]
+    columns = [f'"{name}"."{column}"' for name, mark in marks for column in mark.columns]
+    columns += [f'"{name}"."{mark.key}" IS NOT NULL AS "{mark.flag.name}"' for name, mark in marks if mark.flag]
+    joins = "".join(f' LEFT JOIN main."{name}" USING ({mark.key})' for name, mark in marks)
+    select = f'SELECT {", ".join(["own.*", *columns])} FROM source."{table.name}" AS own{joins}'  # noqa: S608 - declared
+    return f'CREATE OR REPLACE VIEW main."{table.name}" AS {select}'
 
 
 def _select(table: Table, rows: list[dict[str, Any]], corpus: Corpus) -> str:

@@ -1,49 +1,56 @@
-"""What later stages found about crops, read from their tables: tracklets, duplicates, static persons."""
+"""What later stages found about crops, read from the tables that are declared as marks."""
 
-from typing import Final, NamedTuple
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.live import live_files, scan
-from pipeline.flow import dedup, dedup_across, track
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
-from schemas.declaration import Table
+from pipeline.run.stage import Writer
+from schemas.declaration import Mark, Table
 from stages.publish.marks import gather_marks
 
 
-class _Source(NamedTuple):
-    stage: str
-    table: Table
-    columns: list[str]
-
-
-_TRACKS: Final = _Source(track.STAGE.name, track.TRACKS, ["detection_id", "track_id", "track_frames"])
-_STATICS: Final = _Source(dedup.STAGE.name, dedup.STATICS, ["crop_id"])
-_DUPLICATES: Final = tuple(
-    _Source(stage.name, dedup.DUPLICATES, ["crop_id", "duplicate_of"]) for stage in (dedup.STAGE, dedup_across.STAGE)
-)
-
-
-def mark_parts(corpus: Corpus) -> list[str]:
+def mark_parts(corpus: Corpus, writers: Sequence[Writer]) -> list[str]:
     """What decides the marks: files, and the units in them whose rows count."""
-    sources = (_TRACKS, _STATICS, *_DUPLICATES)
-    return [f"{path}:{','.join(live)}" for source in sources for path, live in live_files(corpus, *source[:2]).items()]
+    return [
+        f"{path}:{','.join(live)}"
+        for table, _, stages in _sources(writers)
+        for stage in stages
+        for path, live in live_files(corpus, stage, table).items()
+    ]
 
 
-def read_marks(corpus: Corpus) -> pa.Table:
-    """Rows of ``stages.publish.marks.MARKS``, one for each crop that anything was found about."""
+def read_marks(corpus: Corpus, writers: Sequence[Writer]) -> pa.Table:
+    """Rows of ``stages.publish.marks.gather_marks``, one for each crop that a stage of ``writers`` has marked."""
     crops = pa.concat_tables(scan(corpus, DETECT.name, CROPS, ["crop_id", "detection_id"])).combine_chunks()
-    tracks = _read(corpus, _TRACKS)
-    # Most detections of a dense sampling have no crop.
-    rows = pc.index_in(tracks["detection_id"], value_set=crops["detection_id"].combine_chunks())
-    tracks = tracks.append_column("crop_id", crops["crop_id"].take(rows)).filter(pc.is_valid(rows))
-    return gather_marks(tracks, _read(corpus, *_DUPLICATES), _read(corpus, _STATICS))
+    return gather_marks(
+        [(mark, _by_crop(_read(corpus, table, mark, stages), crops)) for table, mark, stages in _sources(writers)]
+    )
 
 
-def _read(corpus: Corpus, *sources: _Source) -> pa.Table:
-    tables = (rows for stage, table, columns in sources for rows in scan(corpus, stage, table, columns))
-    empty = sources[0].table.schema.empty_table().select(sources[0].columns)
-    return pa.concat_tables([empty, *tables])
+def _sources(writers: Sequence[Writer]) -> Iterator[tuple[Table, Mark, list[str]]]:
+    """Declared marks, each with the names of the stages that write it."""
+    stages: dict[Table, list[str]] = defaultdict(list)
+    for writer in writers:
+        for table in writer.tables:
+            stages[table].append(writer.name)
+    return ((table, table.mark, names) for table, names in stages.items() if table.mark)
+
+
+def _read(corpus: Corpus, table: Table, mark: Mark, stages: list[str]) -> pa.Table:
+    columns = [mark.key, *mark.columns]
+    found = (rows for stage in stages for rows in scan(corpus, stage, table, columns))
+    return pa.concat_tables([table.schema.empty_table().select(columns), *found])
+
+
+def _by_crop(rows: pa.Table, crops: pa.Table) -> pa.Table:
+    """Rows with their crop_id; those of detections without a crop, most of a dense sampling, are dropped."""
+    if "crop_id" in rows.column_names:
+        return rows
+    places = pc.index_in(rows["detection_id"], value_set=crops["detection_id"].combine_chunks())
+    return rows.append_column("crop_id", crops["crop_id"].take(places)).filter(pc.is_valid(places))

@@ -14,7 +14,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
-from schemas.declaration import Table
+from schemas.declaration import Mark, Table
 from stages.dedup.config import DedupConfig
 
 DUPLICATES = Table(
@@ -22,12 +22,18 @@ DUPLICATES = Table(
     folder="duplicates",
     schema=schemas.tables.DUPLICATES,
     row="one row per crop that another crop represents; the representative has no row",
+    mark=Mark(columns=("duplicate_of",), chained=True, reason="duplicate", keep="keep_duplicates"),
 )
+_STATIC = pa.field(
+    "static", pa.bool_(), metadata={"doc": "whether the person never moves, such as a poster or a mannequin"}
+)
+
 STATICS = Table(
     name="statics",
     folder="statics",
     schema=schemas.tables.STATICS,
     row="one row per crop of a person that never moves, such as a poster or a mannequin",
+    mark=Mark(flag=_STATIC, reason="static", keep="keep_static"),
 )
 
 # Videos whose rows share a file.

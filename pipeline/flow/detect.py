@@ -36,6 +36,7 @@ DETECTIONS = Table(
     folder="detections",
     schema=schemas.tables.DETECTIONS,
     row="one row per person found in a sampled frame, including dropped ones with their reasons",
+    marked=True,
 )
 CROPS = Table(
     name="crops",
@@ -43,6 +44,7 @@ CROPS = Table(
     schema=schemas.tables.CROPS,
     row="one row per kept detection, with its JPEG",
     counts_crops=True,
+    marked=True,
 )
 
 _DECODED = pa.schema(

@@ -1,4 +1,4 @@
-"""Everything that writes tables, in order; a new stage is imported and put into ``WRITERS`` here."""
+"""Everything that writes tables, in order; a new stage is imported and put into its place here."""
 
 from typing import Final
 
@@ -19,7 +19,8 @@ from pipeline.flow import (
 )
 from pipeline.run.stage import Stage, Writer
 
-WRITERS: Final[tuple[Writer, ...]] = (
+# Stages that publish may read marks of.
+_BEFORE_PUBLISH: Final[tuple[Writer, ...]] = (
     discover.STAGE,
     detect_imported.IMPORT,
     crawl.STAGE,
@@ -30,7 +31,11 @@ WRITERS: Final[tuple[Writer, ...]] = (
     dedup.STAGE,
     dedup_across.STAGE,
     caption.STAGE,
-    publish.STAGE,
+)
+
+WRITERS: Final[tuple[Writer, ...]] = (
+    *_BEFORE_PUBLISH,
+    publish.make_stage(_BEFORE_PUBLISH),
     pretrain.STAGE,
 )
 

@@ -48,7 +48,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 
 
 def _manifest(corpus: Corpus, recipe: Recipe) -> list[str]:
-    return list(live_files(corpus, publish.STAGE.name, publish.MANIFEST, recipe.caption.variant))
+    return list(live_files(corpus, publish.NAME, publish.MANIFEST, recipe.caption.variant))
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:

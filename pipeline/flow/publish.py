@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from pipeline.flow.crop_marks import mark_parts, read_marks
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
-from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stage import Job, Stage, Writer, units
 from pipeline.run.stream import Operator, parts
 from pipeline.run.units import OUTCOME, Row, Step
 from schemas.declaration import Table
@@ -26,6 +26,8 @@ from stages.publish.manifest import manifest_table
 from stages.publish.marks import marked
 from stages.publish.selection import CROP_COLUMNS, plan_manifest
 from stages.publish.splits import SplitPlan
+
+NAME = "publish"
 
 MANIFEST = Table(
     name="manifest",
@@ -43,12 +45,12 @@ _PART = pa.schema(
 _WRITTEN = pa.schema([pa.field("output", pa.string()), pa.field("rows", pa.int64())])
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+def _wanted(before: Sequence[Writer], corpus: Corpus, recipe: Recipe) -> pa.Table:
     pieces = _pieces(corpus, recipe)
     if not pieces:
         return units([], pa.schema([]))
     inputs = digest(
-        *(f"{row['path']}:{','.join(row['live'])}:{row['captions']}" for row in pieces), *mark_parts(corpus)
+        *(f"{row['path']}:{','.join(row['live'])}:{row['captions']}" for row in pieces), *mark_parts(corpus, before)
     )
     return units([{"unit_id": recipe.caption.variant, "inputs": inputs}], pa.schema([]))
 
@@ -67,13 +69,13 @@ def _pieces(corpus: Corpus, recipe: Recipe) -> list[Row]:
     ]
 
 
-def _execute(job: Job) -> Iterator[pa.Table]:
+def _execute(before: Sequence[Writer], job: Job) -> Iterator[pa.Table]:
     import ray
 
     corpus, recipe = job.corpus, job.recipe
     (unit,) = job.todo.to_pylist()
     videos = pa.Table.from_pylist(list(live_videos(corpus)), schema=schemas.tables.VIDEOS)
-    marks = read_marks(corpus)
+    marks = read_marks(corpus, before)
     plan = _plan(corpus, recipe, videos, marks)
     log.info("publish: %s", plan.statement)
     make_write = functools.partial(_make_write, job, unit, plan, videos, _fingerprints(corpus), ray.put(marks))
@@ -140,14 +142,16 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     return recipe.publish.identity() | {"caption": caption.STAGE.fingerprint(recipe)}
 
 
-STAGE = Stage(
-    name="publish",
-    tables=(MANIFEST,),
-    unit="variant",
-    version=1,
-    identity=_identity,
-    wanted=_wanted,
-    execute=_execute,
-    scope=lambda recipe: recipe.caption.variant,
-    files=caption.STAGE.files,
-)
+def make_stage(before: Sequence[Writer]) -> Stage:
+    """The stage, over the marks that the stages before it make."""
+    return Stage(
+        name=NAME,
+        tables=(MANIFEST,),
+        unit="variant",
+        version=1,
+        identity=_identity,
+        wanted=functools.partial(_wanted, before),
+        execute=functools.partial(_execute, before),
+        scope=lambda recipe: recipe.caption.variant,
+        files=caption.STAGE.files,
+    )

@@ -17,7 +17,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
-from schemas.declaration import Table
+from schemas.declaration import Mark, Table
 from stages.track.config import TrackConfig
 
 TRACKS = Table(
@@ -25,6 +25,7 @@ TRACKS = Table(
     folder="tracks",
     schema=schemas.tables.TRACKS,
     row="one row per detection that belongs to a tracklet",
+    mark=Mark(key="detection_id", columns=("track_id", "track_frames")),
 )
 
 # Videos whose rows share a file.

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from schemas.tables import MANIFEST
 from stages.publish.config import PublishConfig
-from stages.publish.marks import mark
+from stages.publish.marks import mark_column
 from stages.publish.selection import look_up, reasons, require_unique, splits_of
 from stages.publish.splits import SplitPlan
 
@@ -55,7 +55,7 @@ def manifest_table(
         **{name: chosen[name] for name in MANIFEST.names if name in chosen.column_names},
         "unit_id": pa.repeat(unit_id, len(chosen)),
         "split": split.take(rows),
-        "track_id": mark(chosen, "track_id"),
+        "track_id": mark_column(chosen, "track_id", pa.string()),
         **_captions(chosen, captions),
         **{name: look_up(videos, "video_id", chosen["video_id"], name) for name in ("source_url", "license", "query")},
         "detect_fingerprint": _fingerprint(chosen["unit_id"], fingerprints["detect"]),

@@ -1,57 +1,74 @@
 """What later stages found about crops: duplicates, static persons, tracklets. Kept beside the crops, joined here."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-MARKS: Final = pa.schema(
-    [
-        pa.field("crop_id", pa.string()),
-        pa.field("duplicate_of", pa.string()),
-        pa.field("static", pa.bool_()),
-        pa.field("track_id", pa.string()),
-        pa.field("track_frames", pa.int64()),
-    ]
-)
-"""One row per crop about which anything was found."""
+from schemas.declaration import Mark
+
+# Keys of a column's metadata: why publish leaves out crops that have a value there, and the option that keeps them.
+REASON: Final = b"reason"
+KEEP: Final = b"keep"
 
 
-def gather_marks(tracks: pa.Table, duplicates: pa.Table, statics: pa.Table) -> pa.Table:
-    """Marks of crops, from the tables that hold them.
+def gather_marks(found: Sequence[tuple[Mark, pa.Table]]) -> pa.Table:
+    """Put what several tables say about crops into one.
 
     Args:
-        tracks: crop_id, track_id and track_frames.
-        duplicates: crop_id and duplicate_of; a crop that is named may itself name the one that stands for both.
-        statics: crop_id.
+        found: Marks, each with the rows that make it: crop_id and the mark's columns, one row per crop.
+
+    Returns:
+        crop_id, and the columns and flags of all marks, one row per crop that has any.
     """
-    columns = [tracks["crop_id"], duplicates["crop_id"], statics["crop_id"]]
-    crops = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()).unique()
-    nearest = _look_up(duplicates, pa.chunked_array([crops]), "duplicate_of")
-    return pa.table(
-        {
-            "crop_id": crops,
-            "duplicate_of": pc.coalesce(_look_up(duplicates, nearest, "duplicate_of"), nearest),
-            "static": pc.is_in(crops, value_set=statics["crop_id"].combine_chunks()),
-            "track_id": _look_up(tracks, pa.chunked_array([crops]), "track_id"),
-            "track_frames": _look_up(tracks, pa.chunked_array([crops]), "track_frames"),
-        },
-        schema=MARKS,
-    )
+    named = [chunk for _, rows in found for chunk in rows["crop_id"].chunks]
+    crops = pa.chunked_array([pa.chunked_array(named, pa.string()).unique()])
+    table = pa.table({"crop_id": crops})
+    for mark, rows in found:
+        for field, values in _columns(mark, rows, crops):
+            table = table.append_column(field, values)
+    return table
+
+
+def _columns(mark: Mark, rows: pa.Table, crops: pa.ChunkedArray) -> list[tuple[pa.Field, pa.ChunkedArray]]:
+    columns = {name: _look_up(rows, crops, name) for name in mark.columns}
+    if mark.chained:
+        first = mark.columns[0]
+        columns[first] = pc.coalesce(_look_up(rows, columns[first], first), columns[first])
+    if mark.flag:
+        columns[mark.flag.name] = pc.is_in(crops, value_set=rows["crop_id"].combine_chunks())
+    fields = [pa.field(name, values.type) for name, values in columns.items()]
+    if mark.reason and mark.keep:
+        fields[0] = fields[0].with_metadata({REASON: mark.reason.encode(), KEEP: mark.keep.encode()})
+    return list(zip(fields, columns.values(), strict=True))
 
 
 def marked(crops: pa.Table, marks: pa.Table) -> pa.Table:
-    """Crops with their marks as columns; null where nothing was found."""
-    for name in MARKS.names[1:]:
-        crops = crops.append_column(MARKS.field(name), _look_up(marks, crops["crop_id"], name))
+    """Crops with the columns of ``gather_marks``; null where nothing was found."""
+    for field in marks.schema:
+        if field.name != "crop_id":
+            crops = crops.append_column(field, _look_up(marks, crops["crop_id"], field.name))
     return crops
 
 
-def mark(crops: pa.Table, name: str) -> pa.ChunkedArray:
-    """A mark of crops; null throughout where they were not marked."""
-    if name in crops.column_names:
-        return crops[name]
-    return pa.chunked_array([pa.nulls(len(crops), MARKS.field(name).type)])
+def mark_column(crops: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """A mark of crops; null throughout where no stage makes it."""
+    return crops[name] if name in crops.column_names else pa.chunked_array([pa.nulls(len(crops), kind)])
+
+
+def reasons_by_mark(crops: pa.Table) -> dict[str, tuple[str, pa.ChunkedArray]]:
+    """Rules that follow from marks: by reason, the option that switches the rule off, and the crops concerned."""
+    rules = {
+        field.metadata[REASON].decode(): (field.metadata[KEEP].decode(), _is_marked(crops[field.name]))
+        for field in crops.schema
+        if field.metadata and REASON in field.metadata
+    }
+    return dict(sorted(rules.items()))
+
+
+def _is_marked(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(values, fill_value=False) if pa.types.is_boolean(values.type) else pc.is_valid(values)
 
 
 def _look_up(table: pa.Table, crops: pa.ChunkedArray, column: str) -> pa.ChunkedArray:

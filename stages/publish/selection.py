@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from stages.errors import UnitError
 from stages.publish.config import PublishConfig
-from stages.publish.marks import mark
+from stages.publish.marks import mark_column, reasons_by_mark
 from stages.publish.splits import SplitPlan, plan_splits
 from stages.publish.tracks import keep_tracks_whole, with_tracks_whole
 
@@ -31,7 +31,7 @@ def plan_manifest(crops: pa.Table, captions: pa.Table, videos: pa.Table, config:
     taken = crops.filter(pc.is_null(reasons(crops, captions, videos, config)))
     columns = taken["video_id"].combine_chunks(), taken["pts_s"].to_numpy(), taken["frame_index"].to_numpy()
     plan = plan_splits(*columns, config)
-    return keep_tracks_whole(plan, mark(taken, "track_id"), plan(*columns))
+    return keep_tracks_whole(plan, mark_column(taken, "track_id", pa.string()), plan(*columns))
 
 
 def reasons(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: PublishConfig) -> pa.Array:
@@ -44,9 +44,11 @@ def reasons(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: Publi
     accepted = pa.array(config.licences or (), pa.string())
     sharp = pc.fill_null(pc.greater_equal(crops["sharpness"], config.min_sharpness), config.min_sharpness == 0)
     rules = {
-        "duplicate": pc.and_(pc.is_valid(mark(crops, "duplicate_of")), not config.keep_duplicates),
-        "static": pc.and_(pc.fill_null(mark(crops, "static"), fill_value=False), not config.keep_static),
-        "track": pc.less(pc.fill_null(mark(crops, "track_frames"), 0), config.min_track_frames or 0),
+        **{
+            reason: pc.and_(concerned, not getattr(config, keep))
+            for reason, (keep, concerned) in reasons_by_mark(crops).items()
+        },
+        "track": pc.less(pc.fill_null(mark_column(crops, "track_frames", pa.int64()), 0), config.min_track_frames or 0),
         "sharpness": pc.invert(sharp),
         "licence": pc.and_(pc.invert(pc.is_in(licence, value_set=accepted)), config.licences is not None),
         "caption": pc.and_(pc.invert(_has_caption(crops, captions)), config.require_caption),
@@ -70,7 +72,7 @@ def splits_of(crops: pa.Table, split_of: SplitPlan) -> pa.Array:
     """Split of each crop by the plan."""
     times, frames = (crops[name].to_numpy() for name in ("pts_s", "frame_index"))
     split = split_of(crops["video_id"].combine_chunks(), times, frames)
-    return with_tracks_whole(split_of, mark(crops, "track_id"), split)
+    return with_tracks_whole(split_of, mark_column(crops, "track_id", pa.string()), split)
 
 
 def require_unique(crops: pa.Table) -> None:

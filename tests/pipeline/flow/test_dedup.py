@@ -13,6 +13,7 @@ from pipeline.corpus.ledger import Ledger
 from pipeline.errors import UserError
 from pipeline.flow import dedup, dedup_across, detect, reid, track
 from pipeline.flow.crop_marks import read_marks
+from pipeline.flow.order import STAGES
 from pipeline.recipe import Recipe
 from pipeline.run.plan import plan_stage
 from schemas.parquet import blob_options
@@ -74,7 +75,7 @@ def test_a_duplicate_names_the_crop_that_stands_for_all(corpus, monkeypatch):
     # The sharpest crop of video b stands for the two of a, of which one stood for the other.
     assert found == {a[0]: b[2], a[1]: b[2], b[1]: b[2]}
     shown = dict(ask(corpus.root, "SELECT crop_id, duplicate_of FROM crops WHERE duplicate_of IS NOT NULL"))
-    marks = {row["crop_id"]: row["duplicate_of"] for row in read_marks(corpus).to_pylist()}
+    marks = {row["crop_id"]: row["duplicate_of"] for row in read_marks(corpus, STAGES).to_pylist()}
     assert shown == marks == found
 
 
@@ -112,7 +113,7 @@ def test_switched_off_nothing_is_marked_any_more(corpus, monkeypatch):
     assert ask(corpus.root, "SELECT count(*) FROM duplicates") == [(2,)]
     both(monkeypatch, corpus, recipe_of(corpus, dedup={"enabled": False}))
     assert ask(corpus.root, "SELECT count(*) FROM duplicates") == [(0,)]
-    assert len(read_marks(corpus)) == 0
+    assert len(read_marks(corpus, STAGES)) == 0
 
 
 def add_detections(corpus: Corpus, chunk: int) -> None:

@@ -13,13 +13,18 @@ from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from pipeline.flow import crop_features, detect, publish
 from pipeline.flow.crop_marks import mark_parts, read_marks
+from pipeline.flow.order import STAGES, select_stages
 from pipeline.recipe import Recipe
 from pipeline.run.runner import Run, run_stage
+from pipeline.run.stage import Stage, Writer
+from schemas.declaration import Mark, Table
 from schemas.parquet import blob_options
 from tests.corpora import caption_rows, crop_id_of, crop_rows, ledger_row, video_row
 from tests.runs import ask
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+(PUBLISH,) = select_stages("publish", "publish")
 
 MODEL, VARIANT = "clip-tiny", "base"
 PERSONS = 2
@@ -106,9 +111,9 @@ def recipe_of(corpus: Corpus, **options: Any) -> Recipe:
     })  # fmt: skip
 
 
-def published(corpus: Corpus, **options: Any) -> set[str]:
+def published(corpus: Corpus, stage: Stage = PUBLISH, **options: Any) -> set[str]:
     run = Run(corpus=corpus, recipe=recipe_of(corpus, **options), run_id="r", console=Console(quiet=True))
-    assert run_stage(run, publish.STAGE).failed == 0
+    assert run_stage(run, stage).failed == 0
     return {crop_id for (crop_id,) in ask(Path(corpus.root), "SELECT crop_id FROM manifest")}
 
 
@@ -119,6 +124,20 @@ def test_marked_crops_stay_out_unless_the_recipe_keeps_them(corpus: Corpus) -> N
     assert published(corpus, keep_duplicates=True, keep_static=True) == ALL
     long = {crop_id_of(detection) for detection, frames in TRACKED.items() if frames >= 80}
     assert published(corpus, min_track_frames=80, keep_duplicates=True, keep_static=True) == long
+
+
+def test_a_mark_that_a_new_stage_declares_keeps_crops_out(corpus: Corpus) -> None:
+    schema = pa.schema(
+        [pa.field("crop_id", pa.string()), pa.field("unit_id", pa.string()), pa.field("by", pa.string())]
+    )
+    mark = Mark(columns=("by",), reason="poor", keep="keep_static")
+    poor = Table(name="poor", folder="poor", schema=schema, row="one row per poor crop", mark=mark)
+    stage = publish.make_stage([*STAGES, Writer(name="judge", tables=(poor,))])
+    chosen = [crop("b", 200, n) for n in range(PERSONS)]
+    write(corpus, [{"crop_id": one, "unit_id": "u", "by": "eye"} for one in chosen], schema, "poor/p.parquet")
+    Ledger(corpus, "judge").append([ledger_row("u", ["poor/p.parquet"])])
+    assert published(corpus, stage) == ALL - {DUPLICATE, STATIC, BOTH, *chosen}
+    assert published(corpus, stage, keep_static=True) == ALL - {DUPLICATE, BOTH}
 
 
 def test_rows_of_a_manifest_come_by_time_and_falling_confidence(corpus: Corpus) -> None:
@@ -144,20 +163,20 @@ def test_a_manifest_names_tracklets_and_the_configurations_that_made_it(corpus: 
 
 def test_a_new_mark_makes_the_manifest_stale_and_a_superseded_one_counts_no_more(corpus: Corpus) -> None:
     published(corpus)
-    before = mark_parts(corpus)
+    before = mark_parts(corpus, STAGES)
     more = {"crop_id": crop("b", 100, 0), "video_id": "x:b", "unit_id": "x:b", "static_id": "x:b/s0", "span_s": 9.0,
             "seen_share": 1.0}  # fmt: skip
     write(corpus, [more], tables.STATICS, "statics/e.parquet")
     assert published(corpus) == ALL - {DUPLICATE, STATIC, BOTH}, "no ledger vouches for it yet"
     Ledger(corpus, "dedup").append([ledger_row("x:b", ["statics/e.parquet"])])
-    assert mark_parts(corpus) != before
+    assert mark_parts(corpus, STAGES) != before
     assert published(corpus) == ALL - {DUPLICATE, STATIC, BOTH, more["crop_id"]}
     Ledger(corpus, "dedup").append([ledger_row("x:a", status="retired"), ledger_row("x:b", status="empty")])
     assert published(corpus) == ALL
 
 
 def test_marks_are_joined_by_crop_and_tracklets_by_detection(corpus: Corpus) -> None:
-    marks = {row["crop_id"]: row for row in read_marks(corpus).to_pylist()}
+    marks = {row["crop_id"]: row for row in read_marks(corpus, STAGES).to_pylist()}
     assert set(marks) == {DUPLICATE, STATIC, BOTH, *map(crop_id_of, TRACKED)}
     assert marks[BOTH] == {
         "crop_id": BOTH, "duplicate_of": crop("b", 50, 0), "static": True, "track_id": None, "track_frames": None,

@@ -3,6 +3,8 @@
 import pyarrow as pa
 import pytest
 
+from pipeline.flow.dedup import DUPLICATES, STATICS
+from pipeline.flow.track import TRACKS
 from schemas.tables import CAPTIONS, CROPS, MANIFEST, VIDEOS
 from stages.errors import UnitError
 from stages.publish.config import PublishConfig
@@ -43,9 +45,11 @@ def marks(duplicates=(), statics=(), tracks=()) -> pa.Table:
 
     text = pa.string()
     return gather_marks(
-        table({"crop_id": text, "track_id": text, "track_frames": pa.int64()}, tracks),
-        table({"crop_id": text, "duplicate_of": text}, duplicates),
-        table({"crop_id": text}, [(crop,) for crop in statics]),
+        [
+            (DUPLICATES.mark, table({"crop_id": text, "duplicate_of": text}, duplicates)),
+            (STATICS.mark, table({"crop_id": text}, [(crop,) for crop in statics])),
+            (TRACKS.mark, table({"crop_id": text, "track_id": text, "track_frames": pa.int64()}, tracks)),
+        ]
     )
 
 
