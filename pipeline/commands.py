@@ -277,7 +277,7 @@ def run_import_luperson(
     max_memory_gb: float,
 ) -> None:
     """Import published lists into a corpus, and print what they hold."""
-    from pipeline.flow.import_lists import import_luperson, tell
+    from pipeline.flow.import_lists import describe, import_luperson
     from stages.imports.luperson import FIRST_FRAME
 
     corpus = Corpus(uri)
@@ -285,7 +285,7 @@ def run_import_luperson(
     memory = int(max_memory_gb * 1e9)
     summary = import_luperson(corpus, videos, detections, first_frame=first, url=url, memory=memory)
     _write_catalog(corpus)
-    for line in tell(summary, first):
+    for line in describe(summary, first):
         _console().print(line, markup=False, highlight=False)
 
 

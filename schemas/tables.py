@@ -1,7 +1,7 @@
 """The tables of a corpus: one explicit Arrow schema each, every column documented.
 
-Writers build their tables with these schemas and readers trust them; nothing is ever inferred. The text of a
-column's documentation travels in the Parquet file itself (``field.metadata[b"doc"]``).
+Writers build their tables with these schemas and readers rely on them; no schema is inferred. The documentation of a
+column is stored in the Parquet file (``field.metadata[b"doc"]``) and shown by ``DESCRIBE``.
 """
 
 import pyarrow as pa
@@ -17,8 +17,8 @@ def _key(name: str, doc: str) -> pa.Field:
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
-UNIT_ID = _key("unit_id", "unit of work that wrote the row; with the file's name it decides whether the row counts")
-VIDEO_ID = _key("video_id", "<extractor>:<id>, as yt-dlp names it; generic pages add a digest of the URL")
+UNIT_ID = _key("unit_id", "unit of work that wrote the row; together with the file it decides whether the row counts")
+VIDEO_ID = _key("video_id", "<extractor>:<id>, as in yt-dlp; generic pages add a digest of the URL")
 CROP_ID = _key("crop_id", "first 16 hex digits of SHA-1 of the detection_id")
 
 KEY_FRAME = pa.struct([pa.field("frame_index", pa.int64()), pa.field("pts", pa.int64())])
@@ -27,10 +27,10 @@ LISTINGS = pa.schema(
     [
         UNIT_ID,
         _column("position", pa.int32(), "rank of the entry in its listing, from 0", nullable=False),
-        _column("url", pa.string(), "address of the video's page", nullable=False),
+        _column("url", pa.string(), "URL of the video's page", nullable=False),
         VIDEO_ID,
         _column("title", pa.string(), "title as listed"),
-        _column("query", pa.string(), "search query or playlist address that listed it", nullable=False),
+        _column("query", pa.string(), "search query or playlist URL that listed it", nullable=False),
     ]
 )
 
@@ -39,27 +39,27 @@ VIDEOS = pa.schema(
         VIDEO_ID,
         UNIT_ID,
         _column("extractor", pa.string(), "yt-dlp's extractor, lower case"),
-        _column("source_url", pa.string(), "address of the video's page"),
+        _column("source_url", pa.string(), "URL of the video's page"),
         _column("query", pa.string(), "search query or playlist that listed it; null when given as a URL"),
         _column("title", pa.string(), "title"),
         _column("uploader", pa.string(), "channel or uploader"),
         _column("upload_date", pa.date32(), "day of upload"),
-        _column("license", pa.string(), "licence as the site states it; null when it states none"),
-        _column("media_path", pa.string(), "path of the media file below the corpus"),
+        _column("license", pa.string(), "licence stated by the site; null when it states none"),
+        _column("media_path", pa.string(), "path of the media file, relative to the corpus"),
         _column("media_bytes", pa.int64(), "size of the media file"),
         _column("media_sha256", pa.string(), "digest of the media file"),
-        _column("container", pa.string(), "container format, as FFmpeg names it"),
-        _column("codec", pa.string(), "video codec, as FFmpeg names it"),
+        _column("container", pa.string(), "container format, FFmpeg's name"),
+        _column("codec", pa.string(), "video codec, FFmpeg's name"),
         _column("width", pa.int32(), "pixels, as displayed (rotation applied)"),
         _column("height", pa.int32(), "pixels, as displayed (rotation applied)"),
-        _column("rotation", pa.int32(), "clockwise degrees that the container asks for: 0, 90, 180 or 270"),
+        _column("rotation", pa.int32(), "clockwise rotation in the container, degrees: 0, 90, 180 or 270"),
         _column("fps", pa.float64(), "mean frames per second"),
-        _column("duration_s", pa.float64(), "seconds from the first to past the last frame"),
-        _column("frames", pa.int64(), "video packets in the file, each one frame"),
+        _column("duration_s", pa.float64(), "seconds from the first frame to the end of the last"),
+        _column("frames", pa.int64(), "video packets in the file, one per frame"),
         _column("time_base_num", pa.int64(), "numerator of the stream's time base (seconds per tick)"),
         _column("time_base_den", pa.int64(), "denominator of the stream's time base"),
         _column("key_frames", pa.list_(KEY_FRAME), "seek points: rank in presentation order, and pts in ticks"),
-        _column("crawled_at", TIMESTAMP, "when the download ended"),
+        _column("crawled_at", TIMESTAMP, "end of the download"),
     ]
 )
 
@@ -74,8 +74,8 @@ _BOX = [
 ]
 
 _FRAME = [
-    _column("frame_index", pa.int64(), "decoded frames from 0, in presentation order", nullable=False),
-    _column("pts_s", pa.float64(), "presentation time by the stream's own clock, seconds", nullable=False),
+    _column("frame_index", pa.int64(), "number of the frame from 0, in presentation order", nullable=False),
+    _column("pts_s", pa.float64(), "presentation time of the stream, seconds", nullable=False),
 ]
 
 DETECTIONS = pa.schema(
@@ -85,12 +85,16 @@ DETECTIONS = pa.schema(
         UNIT_ID,
         *_FRAME,
         *_BOX,
-        _column("kept", pa.bool_(), "true when every rule passed and a crop was cut", nullable=False),
+        _column("kept", pa.bool_(), "whether every rule passed and a crop was cut", nullable=False),
         _column("drop_reason", pa.string(), "first rule that it failed; null when kept"),
-        _column("drop_reasons", pa.list_(pa.string()), "every rule that it failed; empty when kept"),
-        _column("reference_width", pa.int32(), "imported boxes: width of the frame that they were published for"),
+        _column("drop_reasons", pa.list_(pa.string()), "all rules that it failed; empty when kept"),
+        _column("reference_width", pa.int32(), "imported boxes: width of the frame that their coordinates refer to"),
         _column("reference_height", pa.int32(), "imported boxes: its height"),
-        _column("reference", pa.string(), "imported boxes: how that is known: given, border, expected or ambiguous"),
+        _column(
+            "reference",
+            pa.string(),
+            "imported boxes: how that size was determined: given, border, expected or ambiguous",
+        ),
     ]
 )
 
@@ -99,17 +103,17 @@ IMPORTED = pa.schema(
         _key("detection_id", "detection that the box becomes: <video_id>/<frame_index>/<n>, n by falling confidence"),
         VIDEO_ID,
         UNIT_ID,
-        _column("frame_index", pa.int64(), "frames from 0, in presentation order", nullable=False),
-        _column("frame_id", pa.int64(), "number of the frame as published", nullable=False),
-        _column("n", pa.int32(), "number of the person in the frame as published", nullable=False),
-        _column("x1", pa.float32(), "left edge of the box, pixels of the frame that it was published for"),
+        _column("frame_index", pa.int64(), "number of the frame from 0, in presentation order", nullable=False),
+        _column("frame_id", pa.int64(), "published number of the frame", nullable=False),
+        _column("n", pa.int32(), "published number of the person in the frame", nullable=False),
+        _column("x1", pa.float32(), "left edge of the box, pixels of the frame that it refers to"),
         _column("y1", pa.float32(), "top edge"),
         _column("x2", pa.float32(), "right edge"),
         _column("y2", pa.float32(), "bottom edge"),
-        _column("confidence", pa.float32(), "detector's score as published; null when none was"),
-        _column("person", pa.int64(), "tracklet as published (LUPerson-NL's pid); null when none was"),
+        _column("confidence", pa.float32(), "published score of the detector; null when there is none"),
+        _column("person", pa.int64(), "published tracklet (pid of LUPerson-NL); null when there is none"),
         _column(
-            "keypoints", pa.list_(pa.float32()), "x, y, score of COCO's 17 key points; null when none were published"
+            "keypoints", pa.list_(pa.float32()), "x, y and score of the 17 COCO keypoints; null when there are none"
         ),
     ]
 )
@@ -118,12 +122,12 @@ OBJECT = pa.struct(
     [
         pa.field("label", pa.string()),
         pa.field("confidence", pa.float32()),
-        # Pixels of the frame, as the person's own box.
+        # Pixels of the frame, like the person's box.
         pa.field("x1", pa.float32()),
         pa.field("y1", pa.float32()),
         pa.field("x2", pa.float32()),
         pa.field("y2", pa.float32()),
-        # Share of the thing's box that lies inside the person's.
+        # Share of the object's box inside the person's.
         pa.field("overlap", pa.float32()),
     ]
 )
@@ -144,14 +148,18 @@ CROPS = pa.schema(
         _column("colourfulness", pa.float32(), "Hasler & Suesstrunk (2003), at 128x64: 0 grey, 33 moderate, 109 high"),
         _column("truncation", pa.int32(), "sides of the box that lie on the frame's border, 0 to 4"),
         _column("overlap", pa.float32(), "greatest share of the box that another box of the frame covers, 0 to 1"),
-        _column("head_blurred_by", pa.string(), "what placed the blur: keypoints or proportion; null when not blurred"),
+        _column(
+            "head_blurred_by",
+            pa.string(),
+            "source of the blurred region: keypoints or proportion; null when not blurred",
+        ),
         _column(
             "keypoints",
             pa.list_(pa.float32()),
             "17 COCO keypoints, each x and y in pixels of the crop and confidence; null without pose",
         ),
-        _column("objects", pa.list_(OBJECT), "things near the person; null where the detector looks for persons alone"),
-        _column("phash", pa.uint64(), "perceptual hash of 64 bits: crops that look alike differ in few of them"),
+        _column("objects", pa.list_(OBJECT), "objects near the person; null where the detector finds only persons"),
+        _column("phash", pa.uint64(), "64-bit perceptual hash; similar crops differ in few bits"),
         _column("jpeg", pa.binary(), "the crop, JPEG-encoded", nullable=False),
     ]
 )
@@ -159,15 +167,15 @@ CROPS = pa.schema(
 
 TRACKS = pa.schema(
     [
-        _key("detection_id", "detection that belongs to the track"),
+        _key("detection_id", "detection that belongs to the tracklet"),
         VIDEO_ID,
         UNIT_ID,
         _column("frame_index", pa.int64(), "frame of the detection", nullable=False),
-        _column("track_id", pa.string(), "<video_id>/t<n>, n by first appearance", nullable=False),
+        _column("track_id", pa.string(), "tracklet: <video_id>/t<n>, n by first appearance", nullable=False),
         _column(
             "track_frames",
             pa.int64(),
-            "frames that the whole track was seen in: its detections times the sampling step",
+            "length of the whole tracklet in frames: its detections times the sampling step",
             nullable=False,
         ),
     ]
@@ -178,12 +186,12 @@ DUPLICATES = pa.schema(
         CROP_ID,
         VIDEO_ID,
         UNIT_ID,
-        _column("duplicate_of", pa.string(), "crop_id of the crop that stands for this one", nullable=False),
+        _column("duplicate_of", pa.string(), "crop_id of the crop that represents this one", nullable=False),
         _column("how", pa.string(), "phash or cosine inside a video, across between videos", nullable=False),
         _column(
             "similarity",
             pa.float32(),
-            "cosine of the features; for phash the share of equal bits; to the crop that it was compared with",
+            "similarity to the compared crop: cosine of the features, or share of equal bits for phash",
             nullable=False,
         ),
     ]
@@ -196,7 +204,9 @@ STATICS = pa.schema(
         UNIT_ID,
         _column("static_id", pa.string(), "<video_id>/s<n>: crops of one poster or mannequin", nullable=False),
         _column("span_s", pa.float64(), "seconds from its first to its last crop", nullable=False),
-        _column("seen_share", pa.float32(), "share of the video's frames with crops that show it", nullable=False),
+        _column(
+            "seen_share", pa.float32(), "share of the video's frames with crops in which it appears", nullable=False
+        ),
     ]
 )
 
@@ -214,7 +224,7 @@ def embeddings(dim: int = -1) -> pa.Schema:
             _column(
                 "region",
                 pa.string(),
-                "part of the crop that was embedded: whole, head, upper, lower, feet",
+                "embedded part of the crop: whole, head, upper, lower or feet",
                 nullable=False,
             ),
             _column("embedding", pa.list_(pa.float16(), dim), "image feature, L2-normalised", nullable=False),
@@ -239,7 +249,7 @@ EVIDENCE = pa.schema(
         _column(
             "colours",
             pa.list_(COLOUR),
-            "colour of the clothes in each region: name, share of its pixels that have it, and margin to the next name",
+            "garment colour by region: name, share of pixels, and margin to the next colour",
         ),
         _column("objects", pa.list_(OBJECT), "as in crops"),
     ]
@@ -274,13 +284,15 @@ CAPTIONS = pa.schema(
         CROP_ID,
         VIDEO_ID,
         UNIT_ID,
-        _column("seed", pa.int64(), "seed of the recipe; with crop_id it fixes every choice", nullable=False),
+        _column(
+            "seed", pa.int64(), "seed of the recipe; together with crop_id it determines every choice", nullable=False
+        ),
         _column("captions", pa.list_(CAPTION), "the sentences, each with its template and style"),
         _column(
             "attributes",
             pa.list_(ATTRIBUTE),
-            "what was read, from which region, with probability, margin to the runner-up, whether captions tell it, "
-            "whose reading it is, and what the evidence beside CLIP says",
+            "values read, with region, probability, margin to the runner-up, whether captions state them, source, and "
+            "the evidence beside CLIP",
         ),
     ]
 )
@@ -295,17 +307,17 @@ MANIFEST = pa.schema(
         _column("width", pa.int32(), "width of the crop, pixels", nullable=False),
         _column("height", pa.int32(), "height of the crop, pixels", nullable=False),
         _column("sharpness", pa.float32(), "as in crops"),
-        _column("track_id", pa.string(), "tracklet that the crop belongs to, as in tracks; null when none"),
+        _column("track_id", pa.string(), "tracklet of the crop, as in tracks; null when it has none"),
         _column(
             "split",
             pa.string(),
-            "train, val or test; a video (or, in a one-video corpus, a stretch of time) stands in one",
+            "train, val or test; all crops of a video (in a one-video corpus, of a stretch of time) are in one split",
             nullable=False,
         ),
         _column("captions", pa.list_(pa.string()), "the sentences", nullable=False),
         _column("attributes", pa.list_(ATTRIBUTE), "as in captions"),
-        _column("source_url", pa.string(), "address of the video's page"),
-        _column("license", pa.string(), "licence as the site states it"),
+        _column("source_url", pa.string(), "URL of the video's page"),
+        _column("license", pa.string(), "licence stated by the site"),
         _column("query", pa.string(), "search query that found the video"),
         _column("detect_fingerprint", pa.string(), "configuration that cut the crop"),
         _column("caption_fingerprint", pa.string(), "configuration that wrote the captions"),
@@ -332,18 +344,18 @@ LEDGER = pa.schema(
         _column(
             "fingerprint", pa.string(), "digest of the stage's configuration, weights and code version", nullable=False
         ),
-        _column("inputs", pa.string(), "digest of what the unit was made from", nullable=False),
+        _column("inputs", pa.string(), "digest of the unit's inputs", nullable=False),
         _column("status", pa.string(), "ok, empty, failed, quarantined or retired", nullable=False),
-        _column("attempts", pa.int32(), "how often it was tried under this fingerprint", nullable=False),
+        _column("attempts", pa.int32(), "attempts under this fingerprint", nullable=False),
         _column("error_type", pa.string(), "class of the error; null when ok"),
-        _column("error_message", pa.string(), "what went wrong, for a person to read"),
-        _column("outputs", pa.list_(pa.string()), "files written, below the corpus", nullable=False),
-        _column("rows_out", pa.int64(), "rows written, all tables together", nullable=False),
-        _column("frames", pa.int64(), "frames decoded; null where none are"),
-        _column("crops", pa.int64(), "rows written to crops; null where none are"),
+        _column("error_message", pa.string(), "error message"),
+        _column("outputs", pa.list_(pa.string()), "files written, relative to the corpus", nullable=False),
+        _column("rows_out", pa.int64(), "rows written to all tables", nullable=False),
+        _column("frames", pa.int64(), "frames decoded; null in stages that decode none"),
+        _column("crops", pa.int64(), "crops cut; null in stages that cut none"),
         _column("seconds", pa.float64(), "work time, summed over the operators", nullable=False),
-        _column("node", pa.string(), "host that finished it"),
-        _column("run_id", pa.string(), "run that finished it", nullable=False),
+        _column("node", pa.string(), "host that finished the unit"),
+        _column("run_id", pa.string(), "run that finished the unit", nullable=False),
         _column("finished_at", TIMESTAMP, "when it was committed, by the driver's clock", nullable=False),
     ]
 )

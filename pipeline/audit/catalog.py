@@ -1,4 +1,4 @@
-"""A corpus in SQL: DuckDB views over its files, in memory, as a file beside them, or behind one read-only query."""
+"""A corpus in SQL: DuckDB views over its files, in memory, in a database file, or for one read-only query."""
 
 import functools
 import importlib.resources
@@ -29,9 +29,9 @@ _STORAGE: Final = "v1.2.0"
 
 
 def connect(corpus: Corpus) -> duckdb.DuckDBPyConnection:
-    """Open a corpus in DuckDB, in memory, as it stands now.
+    """Open the current state of a corpus in DuckDB, in memory.
 
-    The views are those of the declared tables and of ``schemas/views.sql``; a view without files is there and empty.
+    The views are those of the declared tables and of ``schemas/views.sql``; a table without files is an empty view.
 
     Raises:
         UserError: A file that the ledger names cannot be read.
@@ -44,10 +44,10 @@ def connect(corpus: Corpus) -> duckdb.DuckDBPyConnection:
 def write_catalog(corpus: Corpus) -> str:
     """Write ``catalog.duckdb``: the same views in a file that any DuckDB client opens.
 
-    It names the files by absolute path or URI, so it is to be rebuilt when the corpus moves or grows.
+    The file refers to data files by absolute path or URI; rebuild it when the corpus moves or grows.
 
     Returns:
-        Path of the file, below the corpus.
+        Path of the file, relative to the corpus.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILE
@@ -63,26 +63,26 @@ def write_catalog(corpus: Corpus) -> str:
 
 
 def close(connection: duckdb.DuckDBPyConnection) -> None:
-    """Close a connection and let go of its file system, which DuckDB would otherwise keep until the process ends."""
+    """Close a connection and drop its file system, which DuckDB would otherwise keep until the process ends."""
     for name in connection.list_filesystems():
         connection.unregister_filesystem(name)
     connection.close()
 
 
 def sql(corpus: Corpus, query: str, fmt: Format = "table") -> Iterator[str]:
-    """Answer one read-only statement.
+    """Run one read-only statement.
 
     Args:
         corpus: The corpus.
         query: SELECT, FROM, WITH, VALUES, TABLE, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN or PIVOT.
-        fmt: ``table`` for reading; ``csv`` (RFC 4180) or ``json`` (one array of objects) for machines, where bytes
+        fmt: ``table`` for people; ``csv`` (RFC 4180) or ``json`` (one array of objects) for programs, where bytes
             are base64.
 
     Returns:
-        The answer in pieces, to be written one after another.
+        The output in pieces, to be printed in order.
 
     Raises:
-        UserError: The statement is not one that only reads, or DuckDB refuses it.
+        UserError: The statement is not read-only, or DuckDB rejects it.
     """
     _require_reading(query)
     connection = _open()
@@ -100,7 +100,7 @@ def sql(corpus: Corpus, query: str, fmt: Format = "table") -> Iterator[str]:
 
 def _open() -> duckdb.DuckDBPyConnection:
     spill = Path(tempfile.gettempdir()) / f"reidforge-duckdb-{os.getpid()}"
-    # Extensions would be fetched over the network in the middle of a query; what is needed is built in.
+    # DuckDB would download extensions in the middle of a query; those that we need are built in.
     connection = duckdb.connect(
         config={
             "autoinstall_known_extensions": "false",
@@ -159,7 +159,7 @@ def _fields(table: Table, mark: Mark) -> "list[pa.Field[Any]]":
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
-    """Shut every door but the corpus's own files, and keep it shut."""
+    """Restrict the connection to the files of the corpus, for good."""
     connection.execute("SET allowed_paths = $files", {"files": files})
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET enable_external_access = false")
@@ -172,9 +172,9 @@ def _require_reading(query: str) -> None:
     except duckdb.Error as error:
         raise _refused(error) from error
     if len(statements) != 1:
-        raise UserError(f"{len(statements)} statements were given; one is answered at a time. {_views()}")
+        raise UserError(f"{len(statements)} statements were given; one is run at a time. {_views()}")
     kind = statements[0].type
-    # A PIVOT that is to find its columns by itself is several statements to DuckDB.
+    # DuckDB runs a PIVOT without explicit columns as several statements.
     if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI):
         raise UserError(f"{kind.name} is refused: a corpus is read-only here. {_views()}")
     writes = _writes(query)
@@ -183,12 +183,12 @@ def _require_reading(query: str) -> None:
 
 
 def _writes(query: str) -> list[str]:
-    """Writing verbs of a statement, which DuckDB also runs inside WITH and behind EXPLAIN ANALYZE."""
+    """Verbs of a statement that write; DuckDB also runs them inside WITH and after EXPLAIN ANALYZE."""
     with duckdb.connect() as connection:
         (tree,) = connection.execute("SELECT json_serialize_sql($query)", {"query": query}).fetchall()[0]
     if not json.loads(tree)["error"]:
         return sorted(set(re.findall(r'"type":"([A-Z]+)_QUERY_NODE"', tree)))
-    # Of these statements DuckDB gives no tree, so the text decides, and a harmless mention is refused as well.
+    # DuckDB has no tree for these statements, so the text decides, and a harmless mention is refused, too.
     return sorted({word.upper() for word in re.findall("(?i)copy|insert|update|delete|merge|truncate", query)})
 
 

@@ -1,4 +1,4 @@
-"""What a corpus holds, gathered in SQL."""
+"""Figures of a corpus for its report, gathered in SQL."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class StageReport:
     busy_seconds: float
     """Work time, summed over the operators."""
     wall_seconds: float | None
-    """Wall time in the last run that had something to do here; None where no run recorded it."""
+    """Wall time in the last run with units to do; None where no run recorded it."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class Score:
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """What a corpus holds, and of one variant what was written and trained."""
+    """Contents of a corpus, and captions, manifest and training of one variant."""
 
     corpus: str
     variant: str | None
     captioner: str | None
-    """Embedding model that the captions were read from."""
+    """Embedding model whose features the captions were read from."""
     videos: int
     frames: int
-    """Frames that were looked at."""
+    """Frames that were processed."""
     frames_with_persons: int
-    """Frames in which the detector found somebody; a frame without persons leaves no row."""
+    """Frames with at least one detection; a frame without persons has no row."""
     detections: int
     dropped: Mapping[str, int]
-    """Detections that were not kept, by first reason."""
+    """Dropped detections by first reason."""
     crops: int
     captioned: int
     captions: int
@@ -71,7 +71,7 @@ class CorpusReport:
     stages: tuple[StageReport, ...]
     scores: tuple[Score, ...]
     gallery: tuple[int, int] | None
-    """Texts that were searched with, and crops among which; None where they were not recorded."""
+    """Number of query texts and of gallery crops; None where they were not recorded."""
     examples: tuple[str, ...]
 
 
@@ -80,7 +80,7 @@ def gather(corpus: Corpus, variant: str | None = None) -> CorpusReport:
 
     Args:
         corpus: The corpus.
-        variant: Caption variant; None = the one that was captioned or published last.
+        variant: Caption variant; None = the last one that was captioned or published.
 
     Raises:
         UserError: There is no such variant.
@@ -98,7 +98,7 @@ SELECT scope FROM ledger WHERE stage IN ('caption', 'publish') AND status IN ('o
 ORDER BY finished_at DESC, scope LIMIT 1
 """
 
-# A unit of caption is named after the file of embeddings that it reads.
+# A caption unit is named after the file of embeddings that it reads.
 _CAPTIONER = """
 SELECT string_agg(DISTINCT source.scope, ', ' ORDER BY source.scope)
 FROM live AS unit JOIN live AS source
@@ -118,7 +118,7 @@ FROM ledger WHERE status <> 'retired' AND (scope = $variant OR stage NOT IN (SEL
 GROUP BY stage ORDER BY list_position($order, stage)
 """
 
-# A variant may have been trained on more than once; the last training counts.
+# A variant may have several trainings; the last one counts.
 _SCORE_ROWS = """
 SELECT phase, name, arg_min(value, step) AS before, arg_max(value, step) AS after, min(step) < max(step) AS moved
 FROM metrics
@@ -157,7 +157,7 @@ def _gather(connection: duckdb.DuckDBPyConnection, corpus: Corpus, variant: str 
         captioned=value(connection, f"SELECT count(DISTINCT crop_id) {captions}", variant=variant),
         captions=value(connection, f"SELECT count(*) {captions}", variant=variant),
         splits={row["split"]: row["crops"] for row in splits},
-        split_statement=_tell_splits(connection, splits, variant),
+        split_statement=_describe_splits(connection, splits, variant),
         stages=_stages(connection, corpus, variant),
         scores=_scores(scores),
         gallery=(counts["queries"], counts["gallery"]) if len(counts) == 2 else None,
@@ -166,7 +166,7 @@ def _gather(connection: duckdb.DuckDBPyConnection, corpus: Corpus, variant: str 
 
 
 def choose_variant(connection: duckdb.DuckDBPyConnection, variant: str | None) -> str | None:
-    """The variant asked for, or the last one; None where there is none.
+    """The given variant, or the last one; None where the corpus has none.
 
     Raises:
         UserError: There is no such variant.
@@ -181,7 +181,7 @@ def choose_variant(connection: duckdb.DuckDBPyConnection, variant: str | None) -
 
 
 def captioner_of(connection: duckdb.DuckDBPyConnection, variant: str | None) -> str | None:
-    """Embedding model that a variant's captions were read from."""
+    """Embedding model whose features a variant's captions were read from."""
     name = value(connection, _CAPTIONER, variant=variant)
     return None if name is None else str(name)
 
@@ -195,7 +195,7 @@ def _stages(connection: duckdb.DuckDBPyConnection, corpus: Corpus, variant: str 
 
 
 def _wall_seconds(corpus: Corpus) -> dict[str, float]:
-    """Wall time of each stage in the last run that had something to do there."""
+    """Wall time of each stage in its last run with units to do."""
     paths = (corpus.relative(info.path) for info in corpus.files("runs"))
     seconds: dict[str, float] = {}
     for path in sorted(path for path in paths if path.endswith("/statistics.json")):
@@ -214,7 +214,7 @@ def _scores(rows: list[dict[str, Any]]) -> tuple[Score, ...]:
     )
 
 
-def _tell_splits(connection: duckdb.DuckDBPyConnection, splits: list[dict[str, Any]], variant: str | None) -> str:
+def _describe_splits(connection: duckdb.DuckDBPyConnection, splits: list[dict[str, Any]], variant: str | None) -> str:
     videos = value(
         connection, "SELECT count(DISTINCT video_id) FROM manifest WHERE variant = $variant", variant=variant
     )
@@ -232,6 +232,6 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str, **parameters: Any) 
 
 
 def value(connection: duckdb.DuckDBPyConnection, query: str, **parameters: Any) -> Any:
-    """First value of the first row; None where there is no row."""
+    """First value of the first row; None without rows."""
     found = connection.sql(query, params=parameters or None).fetchall()
     return found[0][0] if found else None

@@ -1,4 +1,4 @@
-"""Finding files that nothing vouches for: leftovers of killed runs, of superseded recipes, of dropped units."""
+"""Garbage collection: files of killed runs, superseded recipes and dropped units, which no ledger row names."""
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
@@ -18,9 +18,9 @@ def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
 
     Args:
         corpus: The corpus.
-        before: Younger files are spared: a running job writes its files before its ledger rows.
+        before: Files changed later are spared: a running job writes its files before its ledger rows.
     """
-    # Every ledger that is there: a stage of a newer version may vouch for files in a folder that this one knows, too.
+    # All ledgers, not only those of known stages: a stage of a newer version may name files in a folder known here.
     named = {path for stage in ledger_stages(corpus) for path in Ledger(corpus, stage).live()["path"].to_pylist()}
     named |= live_media(corpus)
     everything = (info for info in corpus.files() if info.mtime < before)

@@ -1,4 +1,4 @@
-"""How the rows of a query are printed: as a table for people, as CSV or JSON for machines."""
+"""Printing the rows of a query: as a table for people, as CSV or JSON for programs."""
 
 import base64
 import csv
@@ -21,20 +21,20 @@ from rich.text import Text
 Format = Literal["table", "csv", "json"]
 Rows = Sequence[tuple[Any, ...]]
 
-# Nobody reads more in a terminal, and a table has to see all of its rows before it can draw the first.
+# A table needs all of its rows before the first can be drawn, so its size is bounded.
 TABLE_ROWS: Final = 500
 
 _BATCH: Final = 1024
 
 
 def render(result: duckdb.DuckDBPyRelation, fmt: Format) -> Iterator[str]:
-    """Text of a query's result, piece by piece.
+    """Text of a query's result, in pieces.
 
-    ``table`` shows the first ``TABLE_ROWS`` rows and says so when there are more; bytes are shown as their number.
+    ``table`` shows the first ``TABLE_ROWS`` rows and says so when there are more; of bytes, only the number is shown.
     ``csv`` follows RFC 4180, null being the empty field. ``json`` is one array of objects. In both, bytes are base64
     and times ISO 8601.
     """
-    # Through Arrow: DuckDB's own conversion of times to Python needs a package that nothing else here does.
+    # Through Arrow: DuckDB's own conversion of times to Python needs a package that is not installed.
     reader = result.to_arrow_reader(_BATCH)
     names = reader.schema.names
     batches = (list(zip(*(column.to_pylist() for column in batch.columns), strict=True)) for batch in reader)
@@ -68,7 +68,7 @@ def _table(names: Sequence[str], rows: Rows, *, more: bool) -> str:
 
 
 def _draw(table: Table) -> str:
-    """The table at the width of the terminal, or as wide as it is where there is none."""
+    """The table at the width of the terminal; at its natural width into a file or pipe."""
     console = Console()
     width = console.width if console.is_terminal else Console(width=100_000).measure(table).maximum
     sink = io.StringIO()
@@ -118,7 +118,7 @@ def _scalar(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON has; a number that JSON lacks becomes null."""
+    """The value in JSON's types; NaN and infinity become null."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

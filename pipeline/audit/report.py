@@ -1,4 +1,4 @@
-"""What a corpus holds, told on a console and drawn on a contact sheet."""
+"""The report of a corpus: on a console, and as a contact sheet."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +22,13 @@ __all__ = ["CorpusReport", "about", "gather", "render", "write_contact_sheet"]
 SHEET_CROPS: Final = 24
 
 _DRAWN: Final = (
-    "It was trained on drawn pedestrians alone. Of these it reads nine garment colours in ten and seven genders in ten"
-    " rightly; bags, phones and the kind of upper garment it guesses, and of real persons it knows little more."
-    " Captions for real work need real weights, such as recipes/luperson_t.yaml names."
+    "It was trained on rendered pedestrians only. On these, nine in ten garment colours and seven in ten genders are"
+    " right; bags, phones and kinds of upper garment are guesses, and on real persons it is little better."
+    " Captions for real work need real weights, such as those in recipes/luperson_t.yaml."
 )
 
-# The crops that the sheet is chosen from: of some videos, in each stretch of time the sharpest. Only their bytes
-# are read, and a corpus of many thousand videos is not read through for one picture.
+# Candidates for the sheet: the sharpest crops of each stretch of time in some videos. Only their JPEGs are read; a
+# corpus of many thousand videos is not scanned for one image.
 _SHEET = """
 WITH shown AS (
     SELECT DISTINCT video_id FROM manifest WHERE variant = $variant ORDER BY md5(video_id), video_id LIMIT $count
@@ -61,9 +61,9 @@ def render(report: CorpusReport) -> Group:
 
 
 def about(captioner: str | None) -> str:
-    """What a reader of captions must know of who wrote them."""
+    """What readers should know about the origin of the captions."""
     drawn = f" {_DRAWN}" if captioner == EMBEDDED.rpartition("/")[2] else ""
-    return f"Captions read from the crops by {captioner or 'an unknown model'}, checked by nobody.{drawn}"
+    return f"Captions read from the crops by {captioner or 'an unknown model'}, not checked by a person.{drawn}"
 
 
 def write_contact_sheet(corpus: Corpus, variant: str | None, path: Path) -> None:
@@ -109,7 +109,7 @@ def _facts(report: CorpusReport) -> Table:
     facts = {
         "corpus": report.corpus,
         "videos": f"{report.videos:,}",
-        "frames": f"{report.frames:,} looked at, {report.frames_with_persons:,} with persons",
+        "frames": f"{report.frames:,} processed, {report.frames_with_persons:,} with persons",
         "detections": f"{report.detections:,}: {kept:,} kept; dropped {reasons}",
         "crops": f"{report.crops:,}",
         "variant": report.variant or "none",

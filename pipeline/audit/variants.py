@@ -1,4 +1,4 @@
-"""Caption variants: what there are, how two of them differ, making one more, and letting one go."""
+"""Caption variants: list, compare, create and drop them."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from pipeline.corpus.ledger import Ledger, query, retired
 from pipeline.errors import UserError
 from pipeline.flow.order import STAGES
 from pipeline.recipe import Recipe
-from stages.caption.config import CaptionConfig
+from stages.caption.config import VARIANT_NAME
 
 Part = Literal["summary", "attributes", "moves", "words", "captions"]
 
@@ -30,7 +30,7 @@ SELECT
 FROM variants ORDER BY variants.created, name
 """
 
-# What `diff` shows, each part one query over the macros of schemas/views.sql.
+# Parts of `diff`: one query each, over the macros of schemas/views.sql.
 _PARTS: Final[Mapping[Part, str]] = {
     "summary": "FROM variant_diff($one, $other)",
     "attributes": """
@@ -51,29 +51,29 @@ _PARTS: Final[Mapping[Part, str]] = {
         WHERE a.text IS DISTINCT FROM b.text ORDER BY md5(crop_id), n""",
 }
 
-# A table for reading shows the confusion of this many attributes, and so many examples.
+# A table for people shows the confusion of this many attributes, and this many examples and words.
 _SHOWN: Final = 6
 _EXAMPLES: Final = 3
 _WORDS: Final = 24
 
 
 def listing(corpus: Corpus, fmt: Format) -> Iterator[str]:
-    """The variants of a corpus, one row each, oldest first."""
+    """One row per variant of a corpus, oldest first."""
     return catalog.sql(corpus, LIST, fmt)
 
 
 def diff(corpus: Corpus, one: str, other: str, fmt: Format, part: Part | None) -> Iterator[str | Group]:
-    """How two variants differ.
+    """Compare two variants.
 
     Args:
         corpus: The corpus.
         one: A variant.
         other: Another.
-        fmt: ``table`` for reading; ``json`` gives an object of the parts; ``csv`` one part.
+        fmt: ``table`` for people; ``json`` is one object with all parts; ``csv`` needs a part.
         part: Only this part; None = all of them.
 
     Returns:
-        Pieces to print one after another.
+        Pieces to print in order.
 
     Raises:
         UserError: There is no such variant, or CSV was asked for without a part.
@@ -95,13 +95,12 @@ def diff(corpus: Corpus, one: str, other: str, fmt: Format, part: Part | None) -
 
 
 def checked_name(name: str) -> str:
-    """The name, when a variant can bear it.
+    """The name, if it is a valid name of a variant.
 
     Raises:
-        UserError: It cannot.
+        UserError: It is not.
     """
-    (rule,) = (item.pattern for item in CaptionConfig.model_fields["variant"].metadata if hasattr(item, "pattern"))
-    if not re.fullmatch(rule, name):
+    if not re.fullmatch(VARIANT_NAME, name):
         raise UserError(
             f"variant {name!r}: a name is 1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit"
         )
@@ -109,12 +108,12 @@ def checked_name(name: str) -> str:
 
 
 def overrides_for(name: str, overrides: Sequence[str]) -> list[str]:
-    """Overrides of a recipe that make it the recipe of the variant."""
+    """Overrides that turn a recipe into the recipe of the variant."""
     return [*overrides, f"caption.variant={json.dumps(checked_name(name))}"]
 
 
 def check_new(corpus: Corpus, recipe: Recipe, fingerprint: str) -> None:
-    """See to it that a recipe's variant can be made here.
+    """Check that a recipe's variant can be created in a corpus.
 
     Args:
         corpus: The corpus.
@@ -122,15 +121,15 @@ def check_new(corpus: Corpus, recipe: Recipe, fingerprint: str) -> None:
         fingerprint: Its caption stage's fingerprint.
 
     Raises:
-        UserError: Another configuration bears this name already, or its embeddings are not here.
+        UserError: Another configuration has this name already, or the corpus lacks the embeddings.
     """
     name = recipe.caption.variant
     live = query("SELECT DISTINCT scope, fingerprint FROM live", live=Ledger(corpus, "caption").live()).to_pylist()
     others = [row for row in live if row["scope"] == name and row["fingerprint"] != fingerprint]
     if others:
         raise UserError(
-            f"variant {name!r} is there already, of another recipe ({others[0]['fingerprint']}, not {fingerprint}). "
-            f"Give a new name, drop it first ('reidforge variant drop {corpus.uri} {name}'), or remake it in place "
+            f"variant {name!r} already exists, from another recipe ({others[0]['fingerprint']}, not {fingerprint}). "
+            f"Choose another name, drop it first ('reidforge variant drop {corpus.uri} {name}'), or regenerate it "
             "('reidforge run RECIPE --from caption')"
         )
     models = sorted({row["scope"] for row in Ledger(corpus, "embed").live().to_pylist()})
@@ -142,7 +141,7 @@ def check_new(corpus: Corpus, recipe: Recipe, fingerprint: str) -> None:
 
 
 def dependents(corpus: Corpus, name: str) -> list[str]:
-    """What was made from a variant's captions and still counts, in words.
+    """What depends on a variant's captions, in words: its manifest and trainings.
 
     Raises:
         UserError: There is no such variant.
@@ -170,7 +169,7 @@ def drop(corpus: Corpus, name: str, run_id: str) -> dict[str, int]:
         Units retired, by stage.
     """
     counts = {}
-    # From the end of the flow, so that a drop cut short never leaves a manifest of captions that are gone.
+    # From the end of the flow: an interrupted drop must not leave a manifest of captions that no longer count.
     for stage in (stage.name for stage in reversed(STAGES) if stage.by_variant):
         ledger = Ledger(corpus, stage)
         rows = [row for row in ledger.latest().to_pylist() if row["scope"] == name and row["status"] != "retired"]
@@ -240,7 +239,7 @@ def _attributes(rows: list[dict[str, Any]], one: str, other: str) -> Table:
 
 
 def _confusion(attribute: str, moves: list[dict[str, Any]], one: str, other: str) -> Table:
-    """One attribute's moves: rows what the first variant tells, columns what the other does; dots where nobody went."""
+    """Moves of one attribute: rows are values of the first variant, columns those of the other; dots stand for 0."""
     counts = {(move["before"], move["after"]): move["crops"] for move in moves}
     after = sorted({value for _, value in counts})
     table = _table(f"{one} \\ {other}", *after, title=attribute)
@@ -254,7 +253,7 @@ def _words(rows: list[dict[str, Any]], one: str, other: str) -> list[Text]:
     for name, key in ((one, "before"), (other, "after")):
         words = [row["word"] for row in rows if row[key]]
         more = f" and {len(words) - _WORDS} more" if len(words) > _WORDS else ""
-        lines.append(Text(f"words of {name} alone: {', '.join(words[:_WORDS]) or 'none'}{more}"))
+        lines.append(Text(f"words only in {name}: {', '.join(words[:_WORDS]) or 'none'}{more}"))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What DuckDB reads of a corpus: explicit lists of the files that the ledger vouches for, each with its schema."""
+"""DuckDB views of the declared tables: explicit lists of the files that the ledger vouches for, with their schemas."""
 
 import datetime as dt
 import functools
@@ -21,7 +21,7 @@ from schemas.tables import LEDGER
 
 
 class CorpusFileSystem(ArrowFSWrapper):  # type: ignore[misc]
-    """A corpus in an object store, as DuckDB reads it: read-only, each file asked for its size once."""
+    """Read-only file system of a corpus in an object store, for DuckDB; it caches sizes."""
 
     cachable = False
 
@@ -32,32 +32,32 @@ class CorpusFileSystem(ArrowFSWrapper):  # type: ignore[misc]
 
     @property
     def protocol(self) -> str:
-        """Scheme of the corpus's URI; DuckDB sends paths that start with it here."""
+        """Scheme of the corpus's URI; DuckDB passes paths with this scheme to this file system."""
         return self._scheme
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        """The path itself: file lists come from the ledger, and a bracket in a name is a bracket."""
+        """Return the path itself: file lists come from the ledger, and brackets in names are literal."""
         return [path]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Size and time of a file; a file of a finished unit does not change."""
+        """Size and modification time of a file, cached: files of finished units do not change."""
         if path not in self._known:
             self._known[path] = super().info(path)
         return self._known[path]
 
     def modified(self, path: str) -> dt.datetime:
-        """Time of the last change; a fixed one where the store keeps none."""
+        """Time of the last change; a constant where the store does not keep it."""
         return self.info(path).get("mtime") or dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> Any:
-        """Open for reading; nothing else is offered."""
+        """Open for reading; other modes are refused."""
         if mode != "rb":
             raise PermissionError(f"{path}: a corpus is read-only here")
         return super().open(path, mode)
 
 
 def scheme(corpus: Corpus) -> str:
-    """First part of the corpus's URI, such as ``s3``."""
+    """Scheme of the corpus's URI, such as ``s3``."""
     return corpus.uri.partition("://")[0]
 
 
@@ -67,7 +67,7 @@ def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
     The schema ``main`` gets the same views; ``schemas/views.sql`` replaces some of them.
 
     Returns:
-        Every file that the views read, under every spelling that they use.
+        Every file that the views read, in every spelling that they use.
 
     Raises:
         UserError: A file that the ledger names cannot be read.
@@ -90,7 +90,7 @@ def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
 
 
 class _AllStages(Ledger):
-    """The ledgers of all stages in one, each file read once."""
+    """The ledgers of all stages as one; each file is read once."""
 
     def __init__(self, corpus: Corpus) -> None:
         super().__init__(corpus, "")
@@ -119,7 +119,7 @@ def _define_ledger(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
 
 
 def _define_runs(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> None:
-    """The recipes of the runs that wrote captions that count; a run that left none has no row."""
+    """Recipes of the runs whose captions count; a run that recorded no recipe has no row."""
     connection.execute("CREATE TABLE source.runs (run_id VARCHAR, recipe VARCHAR)")
     named = "SELECT DISTINCT run_id FROM source.ledger WHERE stage = 'caption' AND status IN ('ok', 'empty')"
     for (run_id,) in sorted(connection.execute(named).fetchall()):
@@ -148,7 +148,7 @@ def _define_marked(table: Table) -> str:
 
 
 def _select(table: Table, rows: list[dict[str, Any]], corpus: Corpus) -> str:
-    """SELECT of a table's files, scope by scope, so that a query on one variant opens the files of that variant."""
+    """SELECT over a table's files by scope, so that a query on one variant opens only the files of that variant."""
     files: dict[str, set[str]] = {}
     for row in rows:
         files.setdefault(row["scope"], set()).add(row["file"])
@@ -160,7 +160,7 @@ def _select_files(table: Table, scope: str, files: list[str], corpus: Corpus) ->
     columns = [f'"{name}"' for name, _ in _kinds(table)]
     labels = [f"{quote(scope)} AS {table.scope}"] if table.scope else []
     paths = ", ".join(quote(_escape(file) if corpus.is_local else file) for file in files)
-    # Named by name, a column that an older version did not write yet is null, and no file is opened to look.
+    # With an explicit schema, columns that an older version did not write are null, and no file is opened to infer it.
     fields = (
         f"{quote(name)}: {{name: {quote(name)}, type: {quote(kind)}, default_value: NULL}}"
         for name, kind in _kinds(table)
@@ -199,12 +199,12 @@ def quote(text: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """An error of DuckDB without the picture of the query, and without the traceback of a file system."""
+    """Message of a DuckDB error without the excerpt of the query and without a file system's traceback."""
     text = str(error).partition("\n\nLINE ")[0].strip()
     text = text.splitlines()[-1] if text.startswith("Traceback") else text
     return " ".join(text.split()).rstrip(".")
 
 
 def _escape(path: str) -> str:
-    """The path as a pattern that fits itself alone."""
+    """The path as a glob pattern that matches only itself."""
     return re.sub(r"([*?\[])", r"[\1]", path)

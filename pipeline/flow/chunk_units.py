@@ -1,4 +1,4 @@
-"""Chunks of videos as units, and their frames: alike whether a detector or published boxes say what to cut out."""
+"""Chunks of videos as units, and reading their frames; shared by detection and imported boxes."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -21,24 +21,24 @@ CHUNK = pa.schema(
         pa.field("media_path", pa.string()),
         pa.field("start", pa.int64()),
         pa.field("stop", pa.int64()),
-        # What decoding needs to know of the video, the key frames near the chunk among it.
+        # Facts of the video that decoding needs, including the key frames near the chunk.
         pa.field("facts", pa.string()),
     ]
 )
 
 Frame = tuple[int, float, Image]
-"""Index, time in seconds, and picture."""
+"""Index, time in seconds, and pixels."""
 
 
 def chunk_rows(
     video: Row, chunks: Iterable[Chunk], to_read: Callable[[VideoFacts, int, int], VideoFacts] = excerpt
 ) -> Iterator[Row]:
-    """Wanted units of a row of ``videos``, with the fields of ``CHUNK``.
+    """Units of one row of ``videos``, with the fields of ``CHUNK``.
 
     Args:
         video: Row of ``videos``.
         chunks: Its chunks.
-        to_read: What of the video's facts reading between two frame indices needs.
+        to_read: Reduces the video's facts to those needed between two frame indices.
     """
     facts = VideoFacts.from_row(video)
     for chunk in chunks:
@@ -54,17 +54,17 @@ def chunk_rows(
 
 
 def facts_of(row: Row) -> VideoFacts:
-    """What reading a chunk needs to know of its video."""
+    """Facts of the chunk's video."""
     return VideoFacts.from_row(json.loads(row["facts"]))
 
 
 def read_within(
     limits: VideoLimits, corpus: Corpus, path: str, read: Callable[[pa.NativeFile], Iterable[Frame]]
 ) -> list[Frame]:
-    """All frames that ``read`` takes from a media file, in no more than the seconds that a file may take.
+    """All frames that ``read`` takes from a media file, within ``limits.max_seconds``.
 
     Raises:
-        UnitError: The file is gone, or takes longer.
+        UnitError: The file is missing, or reading takes longer.
     """
 
     def read_all() -> list[Frame]:
@@ -79,7 +79,7 @@ def _open_media(corpus: Corpus, path: str) -> pa.NativeFile:
         return corpus.open(path)
     except FileNotFoundError as error:
         raise UnitError(
-            f"the media file {path} is gone; with crawl.keep_media false it is removed once its crops are cut. "
-            "Crawl the video again, and set crawl.keep_media to true while you try detect settings",
+            f"the media file {path} is missing; with crawl.keep_media false it is removed once its crops are cut. "
+            "Crawl the video again, and set crawl.keep_media to true while you experiment with detect settings",
             kind="media_missing",
         ) from error

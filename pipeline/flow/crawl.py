@@ -1,4 +1,4 @@
-"""Crawl on Ray: one unit = one video, downloaded to a scratch folder, probed, and moved into the corpus."""
+"""Crawl on Ray: one unit = one video, downloaded to a scratch folder, probed and copied into the corpus."""
 
 import functools
 import tempfile
@@ -29,14 +29,14 @@ from stages.video.limits import VideoLimits
 VIDEOS = Table(name="videos", folder="videos", schema=schemas.tables.VIDEOS, row="one row per downloaded video")
 MEDIA = "media"
 
-# A crawl of weeks commits small files of few rows; the rows are small, and the table is read whole.
+# Few, so that a crawl of weeks commits often; rows are small, and the table is read whole anyway.
 _UNITS_PER_FILE = 16
 
 _WANTED = pa.schema([pa.field("url", pa.string()), pa.field("query", pa.string())])
 
 
 def live_videos(corpus: Corpus) -> Iterator[Row]:
-    """Rows of ``videos`` that count; a video that two addresses led to is given once."""
+    """Rows of ``videos`` that count; a video reached by two URLs is returned once."""
     seen = set()
     for table in scan(corpus, "crawl", VIDEOS, VIDEOS.schema.names):
         for row in table.to_pylist():
@@ -46,7 +46,7 @@ def live_videos(corpus: Corpus) -> Iterator[Row]:
 
 
 def live_media(corpus: Corpus) -> set[str]:
-    """Media files that a row of ``videos`` names."""
+    """Media files named in ``videos``."""
     return {row["media_path"] for row in live_videos(corpus)}
 
 
@@ -114,6 +114,6 @@ STAGE = Stage(
     check=_check,
     # crawl.cookies_file is a secret, and stays out of the record.
     files=lambda recipe: {f"crawl.url_files.{n}": name for n, name in enumerate(recipe.crawl.url_files)},
-    # A list that grows by the week is shortened by hand; what was crawled from its old lines stays.
+    # Users remove old lines from a list that grows every week; the videos crawled from them stay.
     retires=False,
 )

@@ -1,4 +1,4 @@
-"""Features of crops as later stages read them: files of crops by video, each with the file of its embeddings."""
+"""Features of crops for later stages: files of crops by video, each with its file of embeddings."""
 
 from collections import defaultdict
 
@@ -17,13 +17,13 @@ from pipeline.run.units import Row
 from schemas.declaration import Table
 
 Features = tuple[dict[str, int], npt.NDArray[np.float16]]
-"""Row by crop_id, and the features themselves: float16 [N, D]."""
+"""Row by crop_id, and the features: float16 [N, D]."""
 
 PIECE = pa.struct(
     [
         pa.field("path", pa.string()),
         pa.field("live", pa.list_(pa.string())),
-        # Empty where there are no features.
+        # Empty where the crops have no features.
         pa.field("features", pa.string()),
     ]
 )
@@ -32,12 +32,12 @@ NO_FEATURES: Features = ({}, np.zeros((0, 0), np.float16))
 
 
 def pieces_by_video(corpus: Corpus, table: Table, features: dict[str, str]) -> dict[str, list[Row]]:
-    """What each video has in the files of one of detect's tables.
+    """Files of one of detect's tables, by video.
 
     Args:
         corpus: The corpus.
         table: ``CROPS`` or ``DETECTIONS``.
-        features: Files of features by the stem of the file of crops; empty where none are wanted.
+        features: Files of features by the stem of the file of crops; empty if none are needed.
 
     Returns:
         Rows of ``PIECE`` by video_id.
@@ -53,24 +53,24 @@ def pieces_by_video(corpus: Corpus, table: Table, features: dict[str, str]) -> d
 
 
 def digest_parts(pieces: list[Row]) -> list[str]:
-    """What of the pieces decides a result."""
+    """What a result depends on, for its digest of inputs."""
     return [f"{piece['path']}:{','.join(piece['live'])}:{piece['features']}" for piece in pieces]
 
 
 def feature_files(corpus: Corpus, recipe: Recipe, kind: str) -> dict[str, str]:
-    """Files of features by the stem of the file of crops; ``kind`` is clip or reid."""
+    """Files of features by the stem of their file of crops; ``kind`` is clip or reid."""
     if kind == "reid":
         return derived(corpus, reid.STAGE.name, embed.EMBEDDINGS, recipe.reid.slug)
     return derived(corpus, embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
 
 
 def read_pieces(corpus: Corpus, table: Table, pieces: list[Row], columns: list[str]) -> pa.Table:
-    """Rows of a video's pieces."""
+    """Rows of a video's pieces of a table."""
     return pa.concat_tables(read_live(corpus, table, piece["path"], piece["live"], columns) for piece in pieces)
 
 
 def read_features(corpus: Corpus, pieces: list[Row], video: str | None = None) -> Features:
-    """Features of whole crops, of one video or of all."""
+    """Features of whole crops; ``video`` None = of all videos."""
     names, vectors = [], []
     for path in dict.fromkeys(piece["features"] for piece in pieces if piece["features"]):
         table = corpus.read_table(path, columns=["crop_id", "video_id", "region", "embedding"])
@@ -86,13 +86,15 @@ def read_features(corpus: Corpus, pieces: list[Row], video: str | None = None) -
 
 
 def check_features(recipe: Recipe, kind: str, wanted_by: str) -> None:
-    """Refuse a recipe whose features of one kind are wanted and not made.
+    """Check that the recipe produces the features that a key needs.
 
     Raises:
-        UserError: Names the key that wants them, and the one that makes them.
+        UserError: It does not; the message names the key that needs them and the one that produces them.
     """
     if kind == "reid" and recipe.reid.model is None:
-        raise UserError(f"{wanted_by} wants features of a re-identification network, and reid.model is null; set it")
+        raise UserError(f"{wanted_by} needs features of a re-identification network, and reid.model is null; set it")
     if kind == "clip" and "whole" not in recipe.embed.regions:
         given = ", ".join(recipe.embed.regions)
-        raise UserError(f"{wanted_by} compares whole crops, and embed.regions are {given}; add whole, or switch it off")
+        raise UserError(
+            f"{wanted_by} compares whole crops, and embed.regions is {given}; add whole, or switch the comparison off"
+        )

@@ -1,4 +1,4 @@
-"""Dedup on Ray: one unit = one video's crops; CPU only, no image is touched."""
+"""Dedup on Ray: one unit = the crops of one video; CPU only, no image is read."""
 
 import functools
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ _WANTED = pa.schema([pa.field("pieces", pa.list_(crop_features.PIECE))])
 
 
 def video_pieces(corpus: Corpus, recipe: Recipe, *, cosine: float | None) -> dict[str, list[Row]]:
-    """Pieces of crops by video, with their features where a cosine is to be looked at."""
+    """Pieces of crops by video, with their features if ``cosine`` is set."""
     config = recipe.dedup
     if not config.enabled:
         return {}
@@ -73,7 +73,7 @@ def _make_dedup(corpus: Corpus, config: DedupConfig) -> Step:
         crops = crop_features.read_pieces(corpus, CROPS, row["pieces"], list(VIDEO_COLUMNS))
         known, vectors = crop_features.read_features(corpus, row["pieces"], row["unit_id"])
         statics, duplicates = dedup_video(crops, known, vectors, row["unit_id"], config)
-        return result({STATICS.name: statics, DUPLICATES.name: duplicates}, "no crop is like another of its video")
+        return result({STATICS.name: statics, DUPLICATES.name: duplicates}, "no two crops of the video are alike")
 
     return dedup
 
@@ -86,7 +86,7 @@ def _check(recipe: Recipe) -> None:
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
     config = recipe.dedup
-    # What only the comparison across videos asks leaves these units alone.
+    # Used only across videos, so it does not make these units stale.
     return {name: value for name, value in config.identity().items() if name != "min_cosine_across"}
 
 

@@ -1,4 +1,4 @@
-"""Dedup across videos, on Ray: one unit = the corpus, to which each video brings the crops that no other stands for."""
+"""Dedup across videos, on Ray: one unit = the corpus, without the crops that are duplicates inside their video."""
 
 import functools
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def _make_compare(corpus: Corpus, config: DedupConfig) -> Step:
             crops = crops.filter(pc.invert(pc.is_in(crops["crop_id"], value_set=behind.combine_chunks())))
         known, vectors = crop_features.read_features(corpus, row["pieces"])
         table = dedup_across(crops.sort_by("crop_id"), known, vectors, row["unit_id"], config)
-        return result({DUPLICATES.name: table}, "no crop is like one of another video")
+        return result({DUPLICATES.name: table}, "no two crops of different videos are alike")
 
     return compare
 

@@ -1,4 +1,4 @@
-"""Detect on Ray: one unit = one chunk of a video; decoded by CPU tasks, looked at by actors, cut by either."""
+"""Detect on Ray: one unit = one chunk of a video, decoded by CPU tasks, detected by actors, cropped by either."""
 
 import functools
 import logging
@@ -52,7 +52,7 @@ _DECODED = pa.schema(
         pa.field("video_id", pa.string()),
         pa.field("index", pa.list_(pa.int64())),
         pa.field("pts_s", pa.list_(pa.float64())),
-        # Per frame, as a video may change its size.
+        # Per frame, as the size may change within a video.
         pa.field("shapes", pa.list_(pa.list_(pa.int32()))),
         pa.field("pixels", PICTURES),
     ]
@@ -62,9 +62,9 @@ _DETECTED = pa.schema(
     [
         *_DECODED,
         pa.field("boxes", pa.list_(pa.list_(pa.float32()))),
-        # Objects near the persons; null per frame where the model knows none.
+        # Objects near the persons; null per frame where the model detects only persons.
         pa.field("objects", pa.list_(pa.list_(pa.float32()))),
-        # 51 numbers per box; null where the recipe asks for no pose.
+        # 51 numbers per box; null without pose in the recipe.
         pa.field("keypoints", pa.list_(pa.list_(pa.float32()))),
     ]
 )
@@ -110,14 +110,14 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 def _operators(corpus: Corpus, config: DetectConfig, actors: int, cpus: float, gpus: float) -> list[Operator]:
     make_decode = functools.partial(_make_decode, corpus, config)
     if gpus:
-        # Models on GPUs are fed by all the cores that there are, and never wait for a JPEG.
+        # All cores feed the models on GPUs, which never wait for JPEG encoding.
         make_detect, make_cut = functools.partial(_make_detect, config), functools.partial(_make_cut, config)
         return [
             Operator(make_step=make_decode, fields=_DECODED, cpus=1.0),
             Operator(make_step=make_detect, fields=_DETECTED, cpus=cpus, gpus=gpus, actors=actors),
             Operator(make_step=make_cut, fields=RESULT, cpus=0.5),
         ]
-    # Models on CPUs take ten times as long as decoding; frames need not travel once more for the little that is left.
+    # Models on CPUs take ten times as long as decoding; moving frames once more for the cheap last step does not pay.
     make_both = functools.partial(_make_detect_and_cut, config)
     return [
         Operator(make_step=make_decode, fields=_DECODED, cpus=0.25, tasks=actors),
@@ -126,9 +126,9 @@ def _operators(corpus: Corpus, config: DetectConfig, actors: int, cpus: float, g
 
 
 def _settle(config: DetectConfig, actors: int, gpus: float) -> DetectConfig:
-    """Decide device and backend once, here, and say so."""
+    """Choose device and backend once, and log them."""
     if config.device == "auto" and not gpus:
-        # An actor without a GPU sees none; told so, it need not load PyTorch to find out.
+        # An actor without a GPU sees none; with an explicit device it need not load PyTorch to find out.
         config = config.model_copy(update={"device": "cpu"})
     device = "cpu" if config.device == "cpu" else "cuda"
     _, family, own = choose(config)
@@ -204,7 +204,7 @@ def _make_detect_and_cut(config: DetectConfig) -> Step:
 
 
 def _images(row: Row) -> list[Image]:
-    """Views of the frames, uint8 [H, W, 3] each; they cannot be written to."""
+    """Read-only views of the frames, uint8 [H, W, 3] each."""
     return [pixels.reshape(shape) for pixels, shape in zip(pictures(row["pixels"]), row["shapes"], strict=True)]
 
 

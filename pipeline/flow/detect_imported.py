@@ -1,4 +1,4 @@
-"""Published boxes in place of a detector: one unit = one chunk that has some, decoded and cut in one task."""
+"""Imported boxes in place of a detector: one unit = one chunk with boxes, decoded and cropped in one task."""
 
 import functools
 import hashlib
@@ -50,17 +50,17 @@ _WANTED = pa.schema(
 
 _BOX = ("x1", "y1", "x2", "y2", "confidence")
 
-# What of the configuration decides the crops when no model looks at the frames.
+# Keys of the configuration that decide the crops when no model runs.
 _DECIDES = ("source", "reference", "rules", "crop", "faces", "chunk_seconds")
 
 
 def identity(config: DetectConfig) -> dict[str, Any]:
-    """What of the recipe decides the rows."""
+    """Keys of the configuration that decide the rows, with their values."""
     return {name: value for name, value in config.identity().items() if name in _DECIDES}
 
 
 def wanted(corpus: Corpus, recipe: Recipe, videos: Iterable[Row]) -> pa.Table:
-    """Chunks with published boxes, of the videos that were crawled."""
+    """Chunks of crawled videos that have imported boxes."""
     by_id = {video["video_id"]: video for video in videos}
     rows: list[Row] = []
     for path, imports in live_files(corpus, IMPORT.name, IMPORTED).items():
@@ -75,17 +75,17 @@ def wanted(corpus: Corpus, recipe: Recipe, videos: Iterable[Row]) -> pa.Table:
 
 def _chunks(video: Row, boxes: pa.Table, recipe: Recipe) -> Iterator[Row]:
     reference = _reference(video, boxes, recipe)
-    told = json.dumps(vars(reference))
+    encoded = json.dumps(vars(reference))
     indices = boxes["frame_index"].to_numpy()
     for row in chunk_rows(video, _spans(video, int(indices.max()), recipe.detect.chunk_seconds)):
         inside = (row["start"] <= indices) & (indices < row["stop"])
         if inside.any():
             digest = _digest(boxes.filter(pa.array(inside)), reference)
-            yield row | {"inputs": f"{row['inputs']}-{digest}", "reference": told}
+            yield row | {"inputs": f"{row['inputs']}-{digest}", "reference": encoded}
 
 
 def _spans(video: Row, last: int, chunk_seconds: float) -> Iterator[Chunk]:
-    """Chunks of the video, and one for what was published beyond its end."""
+    """Chunks of the video, and one for boxes beyond its end."""
     yield from cut_chunks(video["video_id"], video["frames"], video["fps"], chunk_seconds)
     if last >= video["frames"]:
         yield Chunk(f"{video['video_id']}/{video['frames']:08d}-{last + 1:08d}", video["frames"], last + 1)
@@ -96,7 +96,7 @@ def _reference(video: Row, boxes: pa.Table, recipe: Recipe) -> Reference:
         return parse_reference(recipe.detect.reference)
     x1, y1, x2, y2 = (boxes[name].to_numpy() for name in _BOX[:4])
     if boxes["person"].null_count < boxes.num_rows:
-        # A tracker's boxes reach beyond the frame; the middle of a person does not.
+        # Boxes of a tracker extend beyond the frame; their centres do not.
         x2, y2 = (x1 + x2) / 2, (y1 + y2) / 2
     size = (video["width"], video["height"])
     return find_reference((float(x2.max()), float(y2.max())), size, recipe.crawl.max_height)
@@ -108,21 +108,21 @@ def _digest(boxes: pa.Table, reference: Reference) -> str:
 
 
 def cut(job: Job) -> Iterator[pa.Table]:
-    """Decode and cut; no model is loaded."""
-    _tell(job.todo)
+    """Decode frames and crop the imported boxes; no model is loaded."""
+    _log_references(job.todo)
     make_step = functools.partial(_make_cut, job.corpus, job.recipe.detect)
     return stream(job, [Operator(make_step=make_step, fields=RESULT, cpus=BUSY_CPUS)], job.recipe.detect.units_per_file)
 
 
-def _tell(todo: pa.Table) -> None:
-    """How the sizes that the boxes refer to are known, over the videos of a pass."""
+def _log_references(todo: pa.Table) -> None:
+    """Log how the frame sizes that the boxes refer to were determined, over the videos of a pass."""
     known = dict(zip(todo["video_id"].to_pylist(), todo["reference"].to_pylist(), strict=True))
     counts = Counter(json.loads(text)["evidence"] for text in known.values())
-    told = ", ".join(f"{count} {evidence}" for evidence, count in counts.most_common())
-    log.info("detect: imported boxes of %d videos; the frame size that they refer to: %s", len(known), told)
+    evidences = ", ".join(f"{count} {evidence}" for evidence, count in counts.most_common())
+    log.info("detect: imported boxes of %d videos; the frame size that they refer to: %s", len(known), evidences)
     if counts["ambiguous"]:
         log.warning(
-            "detect: %d video(s) could have been published at several sizes; the most likely one is taken: "
+            "detect: %d video(s) may have been published at several sizes; the most likely one is used: "
             "SELECT DISTINCT video_id FROM detections WHERE reference = 'ambiguous'",
             counts["ambiguous"],
         )
@@ -138,7 +138,7 @@ def _make_cut(corpus: Corpus, config: DetectConfig) -> Step:
         if row["start"] >= facts.frames:
             raise UnitError(
                 f"boxes were published up to frame {row['stop'] - 1:,}, and the video has {facts.frames:,} frames at "
-                f"{facts.fps:.2f} a second: it is another cut or another frame rate than the published one",
+                f"{facts.fps:.2f} a second: its cut or frame rate differs from the published one",
                 kind="beyond_video",
             )
         frames = read_within(
@@ -157,7 +157,7 @@ def _make_cut(corpus: Corpus, config: DetectConfig) -> Step:
 
 
 def _boxes(corpus: Corpus, row: Row) -> dict[int, Any]:
-    """Published boxes of a chunk by frame: float32 [n, 5] each, in the order of their numbers."""
+    """Imported boxes of a chunk by frame: float32 [n, 5] each, in the published order."""
     chosen = (
         (pc.field("video_id") == row["video_id"])
         & (pc.field("frame_index") >= row["start"])

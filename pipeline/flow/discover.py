@@ -1,4 +1,4 @@
-"""Discover on Ray: one unit = one search query or playlist, listed without downloading anything."""
+"""Discover on Ray: one unit = one search query or playlist, listed without downloading videos."""
 
 import functools
 from collections.abc import Iterator

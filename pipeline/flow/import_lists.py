@@ -1,4 +1,4 @@
-"""What ``reidforge import`` does: published lists become tables of a corpus, each video with its ledger row."""
+"""``reidforge import``: published lists become tables of a corpus, with a ledger row per video."""
 
 import hashlib
 import time
@@ -21,29 +21,29 @@ from stages.crawl.config import check_url
 from stages.crawl.sources.known_sources import name_video
 from stages.imports.luperson import Name, box_rows, parse_name, read_detections, read_names, remainders
 
-# Rows of boxes that are gathered before they are written: some 20 MB.
+# Boxes per file, about 20 MB.
 _ROWS_PER_FILE = 250_000
 _VIDEOS_PER_FILE = 4096
 
 _STEP = 20
-"""Every so many frames LUPerson took one."""
+"""LUPerson sampled one frame in this many."""
 
 
 @dataclass(kw_only=True)
 class ImportSummary:
-    """What was read.
+    """Counts of an import.
 
     Args:
-        videos: Videos with boxes that are in the corpus now.
+        videos: Imported videos with boxes.
         boxes: Their boxes.
         frames: Their frames with boxes.
         scored: Boxes with a confidence.
         tracked: Boxes with a tracklet.
-        refused: Why videos could not be read, by name.
-        unlisted: Names with boxes that stand in no list of videos, and were left out.
-        without_boxes: Listed names that have no boxes, and were left out.
-        repeated: Names whose video another name gave already.
-        starts: How often each remainder of the frame numbers by 20 occurs.
+        refused: Errors of videos that could not be read, by name.
+        unlisted: Names with boxes that are not in the list of videos, and were left out.
+        without_boxes: Listed names without boxes, which were left out.
+        repeated: Names of a video that an earlier name refers to, too.
+        starts: Boxes by remainder of the frame number modulo 20.
     """
 
     videos: int = 0
@@ -65,17 +65,17 @@ def import_luperson(
 
     Args:
         corpus: The corpus.
-        videos: ``vnames.txt``: the videos to take; None = all that have boxes.
+        videos: ``vnames.txt``, the videos to import; None = all that have boxes.
         detections: ``dets.pkl``, or a folder or zip archive of one pickle per video.
-        first_frame: Number that the list gives to the first frame of a video.
-        url: Address of a video, with ``{id}`` for its id.
-        memory: Most bytes that one pickle may take.
+        first_frame: Number of the first frame of a video in the lists.
+        url: URL of a video, with ``{id}`` for its id.
+        memory: Maximum size of one pickle in memory, bytes.
 
     Raises:
-        UserError: Something given cannot be read.
+        UserError: A list cannot be read, or nothing was imported.
     """
     if "{id}" not in url:
-        raise UserError(f"--url {url!r}: expected an address with {{id}} in it")
+        raise UserError(f"--url {url!r}: expected a URL with {{id}} in it")
     summary = ImportSummary()
     try:
         check_url(url.replace("{id}", "x"))
@@ -88,12 +88,12 @@ def import_luperson(
         raise UserError(str(error)) from error
     Ledger(corpus, IMPORT.name).compact()
     if not summary.videos and not summary.refused:
-        raise UserError(f"{detections}: none of its videos was taken: no name in it stands in {videos}")
+        raise UserError(f"{detections}: no video was imported: none of its names is in {videos}")
     return summary
 
 
-def tell(summary: ImportSummary, first_frame: int) -> Iterator[str]:
-    """What was read, and what to do next, in lines for a person."""
+def describe(summary: ImportSummary, first_frame: int) -> Iterator[str]:
+    """Lines for the console: what was imported, and what to do next."""
     yield (
         f"{summary.videos:,} videos with {summary.boxes:,} boxes on {summary.frames:,} frames; "
         f"{summary.scored:,} boxes have a confidence, {summary.tracked:,} a tracklet"
@@ -102,9 +102,9 @@ def tell(summary: ImportSummary, first_frame: int) -> Iterator[str]:
     share = count / max(summary.boxes, 1)
     yield f"the first frame has number {first_frame}; {share:.0%} of the boxes' frames are {start} modulo {_STEP}"
     for count, what in (
-        (summary.unlisted, "names with boxes stand in no list of videos and were left out"),
+        (summary.unlisted, "names with boxes are not in the list of videos and were left out"),
         (summary.without_boxes, "listed names have no boxes and were left out"),
-        (summary.repeated, "names repeat a video; the boxes of the first were taken"),
+        (summary.repeated, "names repeat a video; the boxes of the first name were imported"),
         (len(summary.refused), "videos could not be read; 'reidforge sql CORPUS' shows them in ledger, stage import"),
     ):
         if count:
@@ -116,7 +116,7 @@ def tell(summary: ImportSummary, first_frame: int) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Video:
-    """One video that was read; ``error`` says why its boxes were not."""
+    """One video of the lists; ``error`` says why its boxes could not be read."""
 
     video_id: str
     listing: dict[str, Any]
@@ -189,7 +189,7 @@ def _batches(videos: Iterator[_Video]) -> Iterator[list[_Video]]:
 
 
 def _write(corpus: Corpus, batch: list[_Video], first_frame: int) -> Iterator[dict[str, Any]]:
-    """Write the rows of some videos into shared files; returns their ledger rows."""
+    """Write the rows of some videos into shared files; yields their ledger rows."""
     fingerprint = digest(IMPORT.name, "luperson", str(first_frame))
     inputs = {video.video_id: _digest(video.boxes) for video in batch}
     name = digest(fingerprint, *chain.from_iterable(sorted(inputs.items())))

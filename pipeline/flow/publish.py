@@ -1,4 +1,4 @@
-"""Publish on Ray: one unit = one variant, written as one manifest file for each file of crops."""
+"""Publish on Ray: one unit = one variant, written as one manifest file per file of crops."""
 
 import functools
 import logging
@@ -56,7 +56,7 @@ def _wanted(before: Sequence[Writer], corpus: Corpus, recipe: Recipe) -> pa.Tabl
 
 
 def _pieces(corpus: Corpus, recipe: Recipe) -> list[Row]:
-    """Files of crops that have captions, each with the file that holds them."""
+    """Files of crops with captions, each with its file of captions."""
     embedded = derived(corpus, embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
     captions = derived(corpus, caption.STAGE.name, caption.CAPTIONS, recipe.caption.variant)
     sources = {
@@ -91,7 +91,7 @@ def _plan(corpus: Corpus, recipe: Recipe, videos: pa.Table, marks: pa.Table) -> 
 
 
 def _fingerprints(corpus: Corpus) -> dict[str, dict[str, str]]:
-    """Fingerprint by unit, for the stages that the manifest's provenance names."""
+    """Fingerprint by unit, for the stages in the manifest's provenance."""
     found = {}
     for stage in ("detect", "caption"):
         latest = Ledger(corpus, stage).latest()

@@ -1,4 +1,4 @@
-"""Track on Ray: one unit = one video, whatever the chunks that its detections were found in; no image is touched."""
+"""Track on Ray: one unit = one video, across its chunks; no image is read."""
 
 import functools
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 
 
 def _step(recipe: Recipe, fps: float) -> int:
-    """Frames from one sampled frame to the next."""
+    """Distance between sampled frames, in frames."""
     sampling = recipe.detect.sampling
     return sampling.every_frames or max(1, round((sampling.every_seconds or 0) * fps))
 
@@ -86,7 +86,7 @@ def _make_track(corpus: Corpus, config: TrackConfig) -> Step:
             features=known,
             vectors=vectors,
         )
-        return result({TRACKS.name: table}, "nobody was seen twice")
+        return result({TRACKS.name: table}, "no person was seen in two frames")
 
     return track
 
@@ -97,16 +97,16 @@ def _check(recipe: Recipe) -> None:
         return
     if not (sampling.every_frames or sampling.every_seconds):
         raise UserError(
-            "track.tracker wants frames at equal distances; give detect.sampling every_frames or every_seconds"
+            "track.tracker needs frames at equal distances; give detect.sampling every_frames or every_seconds"
         )
     if config.appearance and config.tracker != "botsort":
-        raise UserError(f"track.appearance: {config.tracker} does not know looks; set track.tracker to botsort")
+        raise UserError(f"track.appearance: {config.tracker} does not use appearance; set track.tracker to botsort")
     if config.appearance:
         crop_features.check_features(recipe, "reid", "track.appearance")
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
-    # The step is part of the sampling, which detect's fingerprint and so the names of its files tell.
+    # The sampling step is part of detect's fingerprint.
     return recipe.track.identity() | {"detect": DETECT.fingerprint(recipe)}
 
 

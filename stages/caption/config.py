@@ -1,6 +1,6 @@
 """Configuration of the caption stage."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -46,10 +46,14 @@ class EvidenceConfig(Config):
     """A detected object is evidence if the detector's confidence is at least this."""
 
 
+VARIANT_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""Valid names of variants, which are also names of folders."""
+
+
 class CaptionConfig(Config):
     """How attributes are read from features and how sentences are written."""
 
-    variant: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    variant: str = Field(default="default", pattern=VARIANT_NAME)
     """Name of the variant; captions of several variants exist side by side."""
     bank: str = "unipt14"
     """Phrase bank: name of a shipped one, or the path of a YAML file."""

@@ -95,7 +95,7 @@ def test_report_reads_well(corpus):
         "R@1",
         "mAP",
         "0.400",
-        f"read from the crops by {MODEL}, checked by nobody",
+        f"read from the crops by {MODEL}, not checked by a person",
         "wearing a",
     ):
         assert part in text
@@ -110,7 +110,7 @@ def test_one_video_is_said_to_be_split_by_time(tmp_path):
 
 
 def test_the_embedded_captioner_is_told_for_what_it_is():
-    assert "trained on drawn pedestrians alone" in report.about("reidforge-clip-s")
+    assert "trained on rendered pedestrians only" in report.about("reidforge-clip-s")
     assert "drawn" not in report.about("vit-b-16-openai")
 
 

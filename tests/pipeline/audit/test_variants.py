@@ -96,7 +96,7 @@ def test_the_picture_shows_every_part(corpus: Corpus, say: Say) -> None:
     assert code == 0
     for told in ("crops changed", "vocabulary", "words per caption", "25.0%", "one \\ two", "not stated"):
         assert told in out
-    assert "words of two alone: an, orange" in out
+    assert "words only in two: an, orange" in out
     assert "two: A young man is walking, wearing an orange jacket" in out
 
 
@@ -203,7 +203,7 @@ def test_a_question_not_answered_with_yes_drops_nothing(
         (["create", "{corpus}", "../x", "--from", "recipes/demo.yaml"], "variant '../x'"),
         (["create", "{corpus}", "new", "--from", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["create", "{corpus}", "new", "--from", "recipes/demo.yaml"], "no embeddings of reidforge-clip-s are in"),
-        (["create", "{corpus}", "one", "--from", "recipes/demo.yaml"], "variant 'one' is there already"),
+        (["create", "{corpus}", "one", "--from", "recipes/demo.yaml"], "variant 'one' already exists"),
         (["create", "{corpus}", "new", "--from", "recipes/demo.yaml", "--set", "caption.bank=x"], "no bank 'x'"),
     ],
 )

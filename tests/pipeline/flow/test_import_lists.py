@@ -213,9 +213,9 @@ def test_the_lists_are_tables_of_the_corpus(detected: Any, tmp_path: Path, capsy
     [
         ({"dets": b"cposix\nsystem\n(Vtouch /tmp/x\ntR."}, "dets.pkl: refused: it names posix.system"),
         ({"names": "not a name\n"}, "vnames.txt, line 1: 'not a name' is no country+city+videoId"),
-        ({"options": ["--url", "http://x/"]}, "--url 'http://x/': expected an address with {id} in it"),
+        ({"options": ["--url", "http://x/"]}, "--url 'http://x/': expected a URL with {id} in it"),
         ({"options": ["--url", "file:///{id}"]}, "is not an http:// or https:// URL"),
-        ({"dets": pickle.dumps({"peru+lima+ABCDEFGHIJK": {}})}, "none of its videos was taken"),
+        ({"dets": pickle.dumps({"peru+lima+ABCDEFGHIJK": {}})}, "no video was imported: none of its names is in"),
         ({"options": ["--detections", "/nowhere.pkl"]}, "/nowhere.pkl: no such file or folder"),
         ({"options": ["--release", "market"]}, "market"),
     ],
