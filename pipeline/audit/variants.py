@@ -16,8 +16,10 @@ from pipeline.audit.printing import Format, render
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, query, retired
 from pipeline.errors import UserError
+from pipeline.flow import caption, pretrain, publish
 from pipeline.flow.order import STAGES
 from pipeline.recipe import Recipe
+from pipeline.run.progress import counted
 from stages.caption.config import VARIANT_NAME
 
 Part = Literal["summary", "attributes", "moves", "words", "captions"]
@@ -50,6 +52,13 @@ _PARTS: Final[Mapping[Part, str]] = {
             USING (crop_id, n)
         WHERE a.text IS DISTINCT FROM b.text ORDER BY md5(crop_id), n""",
 }
+
+# Stages whose units of a variant the view `variants` shows; units of others are counted.
+_IN_VIEW: Final = (caption.STAGE.name, publish.NAME, pretrain.STAGE.name)
+_OTHERS: Final = """
+SELECT stage, count(*) FROM ledger WHERE scope = $name AND status IN ('ok', 'empty') AND list_contains($stages, stage)
+GROUP BY stage ORDER BY list_position($stages, stage)
+"""
 
 # A table for people shows the confusion of this many attributes, and this many examples and words.
 _SHOWN: Final = 6
@@ -152,14 +161,13 @@ def dependents(corpus: Corpus, name: str) -> list[str]:
         (row,) = (
             connection.sql("FROM variants WHERE variant = $name", params={"name": name}).to_arrow_table().to_pylist()
         )
+        stages = [stage.name for stage in STAGES if stage.by_variant and stage.name not in _IN_VIEW]
+        others = connection.sql(_OTHERS, params={"name": name, "stages": stages}).fetchall()
     finally:
         catalog.close(connection)
-    found = []
-    if row["published"] is not None:
-        found.append(f"its manifest of {row['published_crops']} crops")
-    if row["checkpoints"]:
-        found.append(f"{row['checkpoints']} training{'s' * (row['checkpoints'] > 1)} on that manifest")
-    return found
+    found = [f"its manifest of {row['published_crops']} crops"] if row["published"] is not None else []
+    found += [f"{counted(row['checkpoints'], 'training')} on that manifest"] if row["checkpoints"] else []
+    return found + [counted(count, f"{stage} unit") for stage, count in others]
 
 
 def drop(corpus: Corpus, name: str, run_id: str) -> dict[str, int]:

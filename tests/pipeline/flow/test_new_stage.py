@@ -105,7 +105,7 @@ def product(tmp_path: Path) -> Path:
     return copy
 
 
-def python(product: Path, *arguments: str) -> str:
+def python(product: Path, *arguments: str, code: int = 0) -> str:
     environment = os.environ | {"PYTHONPATH": str(product), "COLUMNS": "200", "NO_COLOR": "1"}
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -116,8 +116,8 @@ def python(product: Path, *arguments: str) -> str:
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 def test_sql_gc_variant_drop_status_and_report_know_a_stage_that_only_its_module_declares(
@@ -125,8 +125,8 @@ def test_sql_gc_variant_drop_status_and_report_know_a_stage_that_only_its_module
 ) -> None:
     corpus = small_corpus(str(tmp_path / "corpus"), variants=("base", "other"))
 
-    def say(*arguments: str) -> str:
-        return python(product, "-m", "pipeline", *arguments)
+    def say(*arguments: str, code: int = 0) -> str:
+        return python(product, "-m", "pipeline", *arguments, code=code)
 
     def sql(query: str) -> list[str]:
         return say("sql", corpus.root, query, "--format", "csv").splitlines()[1:]
@@ -157,6 +157,7 @@ def test_sql_gc_variant_drop_status_and_report_know_a_stage_that_only_its_module
     python(product, "-c", RUN, corpus.root, "base", "1")
     assert say("gc", corpus.root, "--min-age", "0").count("letter_counts/base/") == len(VIDEOS)
     assert sql("SELECT DISTINCT variant FROM letters") == ["other"]
+    assert "3 toy units" in say("variant", "drop", corpus.root, "other", "--yes", code=2), "it is in use"
     assert "3 toy units" in say("variant", "drop", corpus.root, "other", "--yes", "--cascade")
     assert "letter_counts/other/" in say("gc", corpus.root, "--min-age", "0")
     assert list(Corpus(corpus.root).files("letter_counts")) == []
