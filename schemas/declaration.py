@@ -19,7 +19,8 @@ class Mark:
 
     Args:
         key: Column by which rows and crops are joined.
-        columns: Columns of the table that crops get; null where a crop has no row.
+        columns: Columns of the table that crops get in SQL and in ``publish``; null where a crop has no row.
+        selectors: Further columns that only ``publish`` reads.
         flag: Documented boolean column of crops that says whether a crop has a row; None = no such column.
         chained: Whether the first of the columns names another crop, which may have a row itself: its row counts then.
         reason: Why ``publish`` leaves marked crops out, in a word; None = it does not.
@@ -28,6 +29,7 @@ class Mark:
 
     key: Literal["crop_id", "detection_id"] = "crop_id"
     columns: tuple[str, ...] = ()
+    selectors: tuple[str, ...] = ()
     flag: "pa.Field[Any] | None" = None
     chained: bool = False
     reason: str | None = None

@@ -43,7 +43,7 @@ def _sources(writers: Sequence[Writer]) -> Iterator[tuple[Table, Mark, list[str]
 
 
 def _read(corpus: Corpus, table: Table, mark: Mark, stages: list[str]) -> pa.Table:
-    columns = [mark.key, *mark.columns]
+    columns = [mark.key, *mark.columns, *mark.selectors]
     found = (rows for stage in stages for rows in scan(corpus, stage, table, columns))
     return pa.concat_tables([table.schema.empty_table().select(columns), *found])
 

@@ -25,7 +25,7 @@ TRACKS = Table(
     folder="tracks",
     schema=schemas.tables.TRACKS,
     row="one row per detection that belongs to a tracklet",
-    mark=Mark(key="detection_id", columns=("track_id", "track_frames")),
+    mark=Mark(key="detection_id", columns=("track_id",), selectors=("track_frames",)),
 )
 
 # Videos whose rows share a file.

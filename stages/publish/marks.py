@@ -32,7 +32,7 @@ def gather_marks(found: Sequence[tuple[Mark, pa.Table]]) -> pa.Table:
 
 
 def _columns(mark: Mark, rows: pa.Table, crops: pa.ChunkedArray) -> list[tuple[pa.Field, pa.ChunkedArray]]:
-    columns = {name: _look_up(rows, crops, name) for name in mark.columns}
+    columns = {name: _look_up(rows, crops, name) for name in (*mark.columns, *mark.selectors)}
     if mark.chained:
         first = mark.columns[0]
         columns[first] = pc.coalesce(_look_up(rows, columns[first], first), columns[first])
