@@ -78,13 +78,13 @@ from rich.console import Console
 from pipeline.corpus.files import Corpus
 from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe
-from pipeline.run.runner import Run, run_stage
+from pipeline.run.runner import RunContext, run_stage
 
 root, variant, seed = sys.argv[1:]
 blocks = {"caption": {"variant": variant}, "publish": {"split_seed": int(seed)}}
 recipe = Recipe.model_validate({"corpus": root} | blocks)
 (stage,) = select_stages("toy", "toy")
-summary = run_stage(Run(corpus=Corpus(root), recipe=recipe, run_id="r", console=Console(quiet=True)), stage)
+summary = run_stage(RunContext(corpus=Corpus(root), recipe=recipe, run_id="r", console=Console(quiet=True)), stage)
 assert not summary.failed, summary
 """
 

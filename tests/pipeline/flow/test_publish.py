@@ -15,7 +15,7 @@ from pipeline.flow import crop_features, detect, publish
 from pipeline.flow.crop_marks import mark_parts, read_marks
 from pipeline.flow.order import STAGES, select_stages
 from pipeline.recipe import Recipe
-from pipeline.run.runner import Run, run_stage
+from pipeline.run.runner import RunContext, run_stage
 from pipeline.run.stage import Stage, Writer
 from schemas.declaration import Mark, Table
 from schemas.parquet import blob_options
@@ -112,7 +112,7 @@ def recipe_of(corpus: Corpus, **options: Any) -> Recipe:
 
 
 def published(corpus: Corpus, stage: Stage = PUBLISH, **options: Any) -> set[str]:
-    run = Run(corpus=corpus, recipe=recipe_of(corpus, **options), run_id="r", console=Console(quiet=True))
+    run = RunContext(corpus=corpus, recipe=recipe_of(corpus, **options), run_id="r", console=Console(quiet=True))
     assert run_stage(run, stage).failed == 0
     return {crop_id for (crop_id,) in ask(Path(corpus.root), "SELECT crop_id FROM manifest")}
 
