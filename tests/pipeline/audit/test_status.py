@@ -88,8 +88,8 @@ def test_the_command_prints_it_and_the_reasons(tmp_path: Path, capsys: pytest.Ca
         "frames/s",
         "crops/s",
         "time left",
-        "detect 9 0 0 1 300 20",
-        "detect 3.6 0.9 50.0 3 min",
+        "detect 10 0 0 1 330 20",
+        "detect 3.6 0.9 55.0 3 min",
         "detect: 1 unit(s) damaged, such as v/3",
         "[bold] byte 7",
     ):
@@ -125,7 +125,7 @@ def test_a_second_run_is_shown_before_its_first_unit_beside_what_the_first_settl
     corpus = half_done(tmp_path, ago=7200)
     announced(corpus, "r3", "detect", 20)
     (stage,) = status.gather(corpus).stages
-    assert (stage.ok, stage.quarantined, stage.run_id, stage.left) == (9, 1, "r3", 20)
+    assert (stage.ok, stage.quarantined, stage.run_id, stage.left) == (10, 1, "r3", 20)
     assert (stage.frames_per_second, stage.seconds_left) == (None, None)
 
 
