@@ -169,7 +169,7 @@ def test_features_of_persons_are_made_beside_those_of_clip_and_used(corpus, monk
         (
             dedup,
             {"embed": {"model": MODEL, "pretrained": None, "regions": ["head"]}},
-            "embed.regions are head; add whole, or switch it off",
+            "embed.regions is head; add whole, or switch the comparison off",
         ),
         (track, {"track": {"tracker": "bytetrack", "appearance": True}}, "set track.tracker to botsort"),
         (track, {"track": {"tracker": "botsort", "appearance": True}}, "reid.model is null"),
