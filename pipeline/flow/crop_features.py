@@ -76,13 +76,15 @@ def read_features(corpus: Corpus, pieces: list[Row], video: str | None = None) -
         table = corpus.read_table(path, columns=["crop_id", "video_id", "region", "embedding"])
         wanted = pc.equal(table["region"], "whole")
         table = table.filter(wanted if video is None else pc.and_(wanted, pc.equal(table["video_id"], video)))
+        # A file has no rows of a video whose crops could not be decoded, and zero rows have no length to infer.
+        if not len(table):
+            continue
         column = table["embedding"].combine_chunks()
         names += table["crop_id"].to_pylist()
         vectors.append(column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1))
-    filled = [part for part in vectors if len(part)]
-    if not filled:
+    if not vectors:
         return NO_FEATURES
-    return {name: row for row, name in enumerate(names)}, np.concatenate(filled)
+    return {name: row for row, name in enumerate(names)}, np.concatenate(vectors)
 
 
 def check_features(recipe: Recipe, kind: str, wanted_by: str) -> None:

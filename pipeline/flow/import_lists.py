@@ -102,13 +102,13 @@ def describe(summary: ImportSummary, first_frame: int) -> Iterator[str]:
     share = count / max(summary.boxes, 1)
     yield f"the first frame has number {first_frame}; {share:.0%} of the boxes' frames are {start} modulo {_STEP}"
     for count, what in (
-        (summary.unlisted, "names with boxes are not in the list of videos and were left out"),
-        (summary.without_boxes, "listed names have no boxes and were left out"),
-        (summary.repeated, "names repeat a video; the boxes of the first name were imported"),
-        (len(summary.refused), "videos could not be read; 'reidforge sql CORPUS' shows them in ledger, stage import"),
+        (summary.unlisted, "left out, names with boxes that are not in the list of videos"),
+        (summary.without_boxes, "left out, listed names without boxes"),
+        (summary.repeated, "left out, names of a video that an earlier name refers to"),
+        (len(summary.refused), "videos that could not be read; see stage import in ledger ('reidforge sql CORPUS')"),
     ):
         if count:
-            yield f"{count:,} {what}"
+            yield f"{what}: {count:,}"
     for name, reason in list(summary.refused.items())[:3]:
         yield f"  {name}: {reason}"
     yield "next: reidforge run RECIPE --corpus CORPUS --set detect.source=imported"
