@@ -191,7 +191,8 @@ def test_the_lists_are_tables_of_the_corpus(detected: Any, tmp_path: Path, capsy
     said = capsys.readouterr().out
     for part in (
         "left out, names with boxes that are not in the list of videos: 1", "left out, listed names without boxes: 1",
-        "left out, names of a video that an earlier name refers to: 1", "videos that could not be read; see stage import",
+        "left out, names of a video that an earlier name refers to: 1",
+        "videos that could not be read; see stage import",
         "peru+lima+ABCDEFGHIJK: frame 3", "100% of the boxes' frames are 0 modulo 20",
     ):  # fmt: skip
         assert part in said
