@@ -61,6 +61,14 @@ def test_files_that_the_ledger_of_an_unknown_stage_names_are_kept(corpus: Corpus
     assert garbage.find(corpus, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)) == []
 
 
+def test_media_that_a_row_of_videos_names_is_kept_without_a_ledger_row_that_names_it(corpus: Corpus) -> None:
+    corpus.put("media/aaa.mp4", b"video")
+    latest = Ledger(corpus, "crawl").latest().to_pylist()
+    (unit,) = (row for row in latest if row["unit_id"] == "url-aaa")
+    Ledger(corpus, "crawl").append([unit | {"outputs": ["videos/v0.parquet"]}])
+    assert garbage.find(corpus, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)) == []
+
+
 def test_a_retired_unit_leaves_files_that_another_unit_shares(corpus: Corpus) -> None:
     latest = Ledger(corpus, "detect").latest().to_pylist()
     shared = next(row for row in latest if row["unit_id"] == "youtube:aaa@0")
