@@ -33,7 +33,7 @@ def test_files_younger_than_the_minimum_age_are_spared(corpus: Corpus, capsys: p
         corpus.put(path, b"left by a killed run")
         age(corpus, path, minutes)
     assert execute(["gc", corpus.uri, "--min-age", "10"]) == 0
-    assert "2 file(s)" in capsys.readouterr().out
+    assert "2 files, " in capsys.readouterr().out
     assert files(corpus) & set(ages) == {"crops/young.parquet", "media/young.mp4"}
 
 

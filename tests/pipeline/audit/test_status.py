@@ -118,7 +118,7 @@ def test_a_run_in_its_first_stage_is_shown_before_its_first_unit(
 
 def test_a_folder_that_nothing_ran_in_is_no_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["status", str(tmp_path)]) == 2
-    assert "no corpus there" in capsys.readouterr().err
+    assert "not a corpus (it has no ledger/ and no runs/)" in capsys.readouterr().err
 
 
 def test_a_second_run_is_shown_before_its_first_unit_beside_what_the_first_settled(tmp_path: Path) -> None:
