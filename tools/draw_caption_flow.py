@@ -1,4 +1,4 @@
-"""Draw docs/caption_flow.png: how captions come about, from crops to variants.
+"""Draw docs/caption_flow.png: how captions are made, from crops to variants.
 
 Usage::
 
@@ -18,7 +18,7 @@ BOXES = (
     (0.2, 5.2, 3.4, 1.3, STORED, "crops", "JPEG, box, keypoints"),
     (4.6, 5.2, 3.6, 1.3, STEP, "embed", "CLIP image tower,\nonce per crop and region"),
     (9.2, 6.1, 3.6, 1.1, STORED, "embeddings", "whole, head, upper, lower"),
-    (9.2, 4.6, 3.6, 1.1, STORED, "evidence", "colours of pixels, things\nthat the detector saw"),
+    (9.2, 4.6, 3.6, 1.1, STORED, "evidence", "colours of pixels, objects\nthat the detector saw"),
     (0.2, 1.9, 3.4, 1.5, GIVEN, "phrase bank", "attributes, regions,\nphrases, prompts"),
     (4.6, 1.9, 3.6, 1.5, STEP, "divide", "CLIP text tower, once:\nphrases become features"),
     (9.2, 1.9, 3.6, 1.5, STEP, "conquer", "softmax for each attribute,\nprior, calibration;\nin doubt: unknown"),
@@ -60,8 +60,8 @@ def draw(path: Path) -> None:
     for start, end, bend in ARROWS:
         style = {"arrowstyle": "-|>", "color": INK, "lw": 1.4, "connectionstyle": f"arc3,rad={bend}"}
         axes.annotate("", xy=end, xytext=start, arrowprops=style)
-    axes.text(0.2, 7.5, "once for a corpus: pictures, GPU", color=INK, fontsize=11.5, style="italic")
-    axes.text(0.2, 3.75, "once for each variant: no picture, CPU", color=INK, fontsize=11.5, style="italic")
+    axes.text(0.2, 7.5, "once per corpus: images, GPU", color=INK, fontsize=11.5, style="italic")
+    axes.text(0.2, 3.75, "once per variant: no images, CPU", color=INK, fontsize=11.5, style="italic")
     axes.plot([0.2, 22.2], [4.3, 4.3], color=INK, lw=0.8, ls=(0, (5, 4)))
     for x, fill, name in ((0.2, STORED, "stored table"), (3.0, STEP, "step"), (4.9, GIVEN, "YAML that you write")):
         axes.add_patch(Rectangle((x, 0.35), 0.4, 0.35, facecolor=fill, edgecolor=INK, lw=0.8))

@@ -22,7 +22,7 @@ HEAD = """\
 
 Written by `tools/write_recipe_docs.py`. `reidforge recipe show RECIPE` prints a recipe with every default filled in;
 `--set key=value` overrides any key, the value written as in YAML. Keys marked with ° change how fast a result comes,
-not what it is: they are no part of fingerprints, and changing them makes nothing stale.
+not what it is: they are not part of fingerprints, and changing them makes nothing stale.
 """
 
 

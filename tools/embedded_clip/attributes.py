@@ -1,7 +1,7 @@
-"""First half of the embedded CLIP's training: its image tower learns to tell attributes of rendered pedestrians.
+"""First half of the embedded CLIP's training: its image tower learns to classify attributes of rendered pedestrians.
 
-Two small towers that start from random numbers learn little from each other: the text tower does not yet know what
-words mean, so it cannot tell the image tower what to look for. Labels can. The image tower is therefore trained as a
+Two small towers with random weights learn little from each other: the text tower does not know yet what words mean, so
+it cannot teach the image tower what to look for. Labels can. The image tower is therefore first trained as a
 classifier of every attribute (cosines with one vector per value, as CLIP will compare them later), each on the region
 that it is read from and on the whole crop; the text tower is tuned to it afterwards.
 """
@@ -32,10 +32,10 @@ Pixels = npt.NDArray[np.uint8]
 
 UNKNOWN = -100
 SHIFT = 2
-"""Pixels by which a picture is moved at most to either side, and twice as many up or down."""
-SAVE_EVERY, TELL_EVERY = 500, 100
+"""Largest random shift to either side, in pixels; twice as many up or down."""
+SAVE_EVERY, PRINT_EVERY = 500, 100
 CYCLE = PretrainConfig(warmup_share=0.1, decay="cosine")
-"""How the rate of each cycle rises and falls: as in SGDR, but up over a tenth first."""
+"""Learning rate of each cycle: as in SGDR, after a warm-up over a tenth of the steps."""
 
 
 class Classifier(nn.Module):
@@ -83,19 +83,19 @@ class Crops:
     def batch(self, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Images and labels of one step.
 
-        Every region is in every batch: batch normalisation would otherwise learn from batches of one region what it
-        never meets again.
+        Every batch mixes all regions: with one region per batch, batch normalisation would learn statistics that no
+        later batch has.
 
         Returns:
-            float32 [size, 3, H, W], and for each attribute int64 [size], ``UNKNOWN`` where the region is not asked.
+            float32 [size, 3, H, W], and for each attribute int64 [size], ``UNKNOWN`` where the region does not show it.
         """
         shares = np.array(list(self._shown.values()))
         regions = rng.choice(len(shares), size, p=shares / shares.sum())
         rows = rng.integers(0, self.count, size)
         pixels = np.stack([self._pixels[region][row] for region, row in zip(regions, rows, strict=True)])
         pixels[::2] = pixels[::2, :, ::-1]
-        for picture, (down, across) in zip(pixels, rng.integers(-SHIFT, SHIFT + 1, (size, 2)), strict=True):
-            picture[:] = np.roll(picture, (2 * down, across), axis=(0, 1))
+        for image, (down, across) in zip(pixels, rng.integers(-SHIFT, SHIFT + 1, (size, 2)), strict=True):
+            image[:] = np.roll(image, (2 * down, across), axis=(0, 1))
         labels = {
             name: torch.where(torch.from_numpy(self._asked[name][regions]), values[rows], UNKNOWN)
             for name, values in self.labels.items()
@@ -109,18 +109,18 @@ def _labels(facet: Any, truths: Sequence[Truth]) -> torch.Tensor:
 
 
 def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops: Crops, work: Path) -> Path:
-    """Train the image tower as a classifier, going on from its last checkpoint.
+    """Train the image tower as a classifier; resumes from the last checkpoint.
 
     Args:
-        config: The model, its first weights and the batch size.
+        config: The model, its initial weights and the batch size.
         lessons: ``cycles``, each with its ``steps`` and highest ``learning_rate``; ``weight_decay``; ``threads``; and
             ``weights``, the factor of an attribute's loss where it is not 1.
         bank: Attributes and their values.
-        crops: Renders, their truth, and how often each region is shown.
+        crops: Renders, their attributes, and how often each region is drawn.
         work: Folder of the checkpoint and of the model.
 
     Returns:
-        Folder of the model: ``init`` of what comes next.
+        Folder of the model, the ``init`` of the next step.
     """
     keep_freed_memory()
     torch.set_num_threads(lessons["threads"])
@@ -151,9 +151,9 @@ def teach(config: PretrainConfig, lessons: Mapping[str, Any], bank: Bank, crops:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         step += 1
-        if step % TELL_EVERY == 0:
-            told = " ".join(f"{name}={value.item():.2f}" for name, value in losses.items())
-            print(f"{time.monotonic() - started:7.1f} s lesson {step} {told}", flush=True)
+        if step % PRINT_EVERY == 0:
+            shown = " ".join(f"{name}={value.item():.2f}" for name, value in losses.items())
+            print(f"{time.monotonic() - started:7.1f} s lesson {step} {shown}", flush=True)
         if step % SAVE_EVERY == 0 or step == len(rates):
             work.mkdir(parents=True, exist_ok=True)
             state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}

@@ -1,12 +1,12 @@
-"""Build the embedded CLIP model: render pedestrians, train its towers on them one after the other, measure, export.
+"""Build the embedded CLIP: render pedestrians, train first its image tower and then its text tower, export, measure.
 
     python -m tools.embedded_clip.build                      # everything, into models/reidforge-clip-s
     python -m tools.embedded_clip.build --set pretrain.max_steps=200 --out /tmp/clip
     python -m tools.embedded_clip.build --measure-only
 
-The recipe (tools/embedded_clip/recipe.yaml) fixes the renderer's seeds, the questions and the training. Renders and
-checkpoints are kept under .cache/, and an interrupted build goes on from its last checkpoint. It exits with 1 when
-the colours are read rightly less often than the recipe requires.
+The recipe (tools/embedded_clip/recipe.yaml) has the seeds of the renders, the questions and the training. Renders and
+checkpoints are kept under .cache/, and an interrupted build resumes from its last checkpoint. The exit code is 1 if
+colours are read correctly less often than the recipe requires.
 """
 
 import argparse
@@ -54,7 +54,7 @@ Recipe = dict[str, Any]
 
 
 def renders(seed: int, count: int, quality: int, folder: Path) -> list[Path]:
-    """Parquet manifests of a series of renders, made where they are missing."""
+    """Parquet manifests of a series of renders; renders those that are missing."""
     from evaluation.render.rendered_crops import render_table
 
     paths = []
@@ -79,7 +79,7 @@ def load(paths: Sequence[Path]) -> tuple[list[str], list[bytes], list[Truth]]:
 
 
 class Renders:
-    """The training split: each epoch the crops in a new order, each block with new questions."""
+    """The training split: a new order of the crops in each epoch, new questions in each block."""
 
     def __init__(self, recipe: Recipe, bank: Bank, paths: Sequence[Path]) -> None:
         self._texts, self._bank = recipe["texts"], bank
@@ -88,7 +88,7 @@ class Renders:
         self.ids, self._jpegs, self._truths = load(paths)
 
     def stream(self, epoch: int, rank: int = 0, world: int = 1) -> Iterator[pa.RecordBatch]:
-        """Record batches of an epoch, one per training step; of each, every worker takes its part."""
+        """Record batches of an epoch, one per training step; each worker takes its part of every batch."""
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self.ids))
         for number, start in enumerate(range(0, len(order) - self._size + 1, self._size)):
             rng = random.Random(f"{self._seed}/{epoch}/{number}")  # noqa: S311 - not for secrets
@@ -126,7 +126,7 @@ def _cut(jpeg: bytes, region: Any) -> bytes:
 def read(model: ClipModel, bank: Bank, jpegs: Sequence[bytes]) -> "pa.ListArray[Any]":
     """The ``attributes`` of encoded crops, read zero-shot by the prompts of the bank as the caption stage does it.
 
-    The stage stores features as float16 in between, and so reads one value in ten thousand otherwise.
+    The stage stores features as float16 in between, which changes one value in ten thousand.
     """
     images = [image for image in map(decode, jpegs) if image is not None]
     regions: list[Any] = sorted({region for block in bank.attributes for region in block.blend})
@@ -136,11 +136,11 @@ def read(model: ClipModel, bank: Bank, jpegs: Sequence[bytes]) -> "pa.ListArray[
 
 
 def measure(folder: Path, bank: Bank, paths: Sequence[Path]) -> dict[str, dict[str, float]]:
-    """Reading of held-out renders, per attribute over those that have it.
+    """Read held-out renders, and score each attribute over the renders that have it.
 
     Returns:
-        Attribute -> ``right``, the share read rightly, and ``commonest``, the share of the commonest value, which a
-        reader that looks at nothing would get.
+        Attribute -> ``right``, the share read correctly, and ``commonest``, the share of the commonest value, which
+        answering without looking would get.
     """
     model = ClipModel(EmbedConfig(model=str(folder), pretrained=None, threads=2))
     _, jpegs, truths = load(paths)
@@ -150,7 +150,7 @@ def measure(folder: Path, bank: Bank, paths: Sequence[Path]) -> dict[str, dict[s
 
 
 def write_figures(folder: Path, figures: dict[str, dict[str, float]], crops: int) -> None:
-    """Put the figures beside the model, and into the table of its README where there is one."""
+    """Write the figures beside the model, and into the table of its README if it has one."""
     (folder / MEASURED).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     readme = folder / "README.md"
     if not readme.exists():
@@ -196,7 +196,7 @@ def _train(recipe: Recipe, paths: Sequence[Path], work: Path, out: Path) -> None
 
 
 def _taught(recipe: Recipe, paths: Sequence[Path], work: Path) -> Recipe:
-    """The recipe with the classifier's image tower as what the text tower is tuned to."""
+    """The recipe with the classifier's image tower as ``init``, locked."""
     config = PretrainConfig(**recipe["pretrain"] | {"lock_image": False})
     if not (folder := work / "taught").exists():
         lessons, bank, (_, jpegs, truths) = recipe["lessons"], load_bank(recipe["texts"]["bank"]), load(paths)

