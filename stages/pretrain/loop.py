@@ -133,12 +133,12 @@ class _Training:
         if resume_from is not None:
             self.progress = restore(resume_from, self.parts, self.device)
         self.writer = _writer(directory / "tensorboard", self.progress.step) if self.rank == 0 else None
-        self.clock = (self.progress.step, time.monotonic())
+        self.began = self.clock = (self.progress.step, time.monotonic())
 
     def run(self, train_stream: Stream, val_stream: Evaluation | None) -> Result:
         if self.progress.step == 0:
             self._evaluate(val_stream)
-        self.clock = (self.progress.step, time.monotonic())
+        self.began = self.clock = (self.progress.step, time.monotonic())
         while self.progress.step < self.total:
             self._epoch(train_stream)
         if not any(entry["phase"] != "train" and entry["step"] == self.total for entry in self.progress.history):
@@ -217,7 +217,10 @@ class _Training:
             return
         done, value = self.progress.step, float(loss)
         per_second = (done - step) / max(time.monotonic() - then, 1e-9)
-        rate, left = per_second * self.size * self.world, (self.total - done) / per_second
+        # From the mean since the start: a second's rate varies by half.
+        first, began = self.began
+        left = (self.total - done) * (time.monotonic() - began) / (done - first)
+        rate = per_second * self.size * self.world
         self._pace(Pace(step=done, total=self.total, loss=value, rate=rate, seconds_left=left))
         self.clock = (done, time.monotonic())
 

@@ -1,7 +1,9 @@
+import json
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -28,6 +30,14 @@ def test_contrastive_loss_by_hand() -> None:
     to_text = (math.log(math.e + math.exp(0.6)) - 1 + math.log(1 + math.exp(0.8)) - 0.8) / 2
     to_image = (math.log(math.e + 1) - 1 + math.log(math.exp(0.6) + math.exp(0.8)) - 0.8) / 2
     assert float(loss) == pytest.approx((to_text + to_image) / 2)
+
+
+def test_contrastive_loss_equals_the_reference() -> None:
+    golden = json.loads(Path(__file__).with_name("golden.json").read_text())["itc"]
+    draw = np.random.RandomState(0)
+    image, text = (unit(torch.from_numpy(draw.randn(12, 16))) for _ in range(2))
+    loss = contrastive_loss(image, text, torch.tensor(50.0, dtype=torch.float64), torch.zeros(12, dtype=torch.long))
+    assert float(loss) == pytest.approx(golden["loss"], rel=1e-6)
 
 
 @pytest.mark.parametrize("equal_texts", ["positives", "negatives"])

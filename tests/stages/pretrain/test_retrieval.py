@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,21 @@ YES, NO = True, False
 def test_metrics_by_hand(similarity: list[float], relevant: list[bool], r1: float, r5: float, ap: float) -> None:
     found = retrieval_metrics(np.array([similarity]), np.array([relevant]))
     assert found == pytest.approx({"r1": r1, "r5": r5, "r10": 1, "map": ap})
+
+
+def test_metrics_equal_the_reference() -> None:
+    golden = json.loads(Path(__file__).with_name("golden.json").read_text())["ranking"]
+    draw = np.random.RandomState(6)
+    distances = draw.rand(30, 80)
+    (query, gallery), (query_camera, gallery_camera) = (
+        (draw.randint(0, high, 30), draw.randint(0, high, 80)) for high in (9, 3)
+    )
+    gallery[:5] = 0
+    same, camera = query[:, None] == gallery, query_camera[:, None] == gallery_camera
+    # Images that the protocol leaves out come last and answer nothing, which is the same.
+    similarity = np.where(same & camera, -np.inf, -distances)
+    found = retrieval_metrics(similarity, same & ~camera)
+    assert found == pytest.approx({name: golden[name] for name in found}, rel=1e-6)
 
 
 def test_metrics_average_over_queries() -> None:
