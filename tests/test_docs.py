@@ -1,5 +1,6 @@
 """The documents say what is there."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ CAPTIONS = ROOT / "docs/captions.md"
 PAGES = sorted(
     [
         ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
         *(ROOT / "docs").glob("*.md"),
         *(ROOT / "models").rglob("*.md"),
         *(ROOT / "demo").glob("*.md"),
@@ -32,6 +34,25 @@ def test_the_list_of_keys_is_current() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_and_names_that_a_page_mentions_exist(page: Path) -> None:
+    mentioned = re.findall(r"`([^`\s]+)`", page.read_text())
+    paths = [text for text in mentioned if re.fullmatch(r"(?:[\w.-]+/)+[\w.-]+\.(?:py|sql|json|ipynb|mp4|pt)", text)]
+    ours = [text for text in paths if (ROOT / text.partition("/")[0]).is_dir()]
+    assert [text for text in ours if not (ROOT / text).exists()] == []
+    names = [text for text in mentioned if re.fullmatch(r"(?:pipeline|stages|evaluation|schemas)(?:\.\w+)+", text)]
+    assert [name for name in names if not _resolves(name)] == []
+
+
+def _resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")
