@@ -1,4 +1,4 @@
-"""When two crops are alike, for many pairs at once."""
+"""Which crops look alike, computed for many pairs at once."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -17,9 +17,9 @@ class Looks:
 
     Attributes:
         hashes: Perceptual hashes, uint64 [N].
-        features: float16 or float32 [N, D], rows of unit L2 norm; a crop without features has zeros. None where the
-            hash alone is compared.
-        apart: Group of each crop, int64 [N]: crops of the same group are never alike. None where all may be.
+        features: float16 or float32 [N, D], rows of unit L2 norm; a crop without features has zeros. None if only
+            hashes are compared.
+        apart: Group of each crop, int64 [N]: crops of the same group are never alike. None if any two may be.
     """
 
     hashes: npt.NDArray[np.uint64]
@@ -34,12 +34,12 @@ class Looks:
 
 @dataclass(frozen=True)
 class Rule:
-    """When two crops are alike: by either measure; null = not by this one.
+    """When two crops are alike: by either measure; None = not by that one.
 
     Attributes:
-        max_hash_distance: Bits that may differ for the hash alone to say so.
+        max_hash_distance: Most differing bits at which the hash alone decides.
         min_cosine: Least cosine of the features.
-        cosine_hash_distance: Bits that may differ for the cosine to be believed.
+        cosine_hash_distance: Most differing bits at which the cosine counts.
     """
 
     max_hash_distance: int | None
@@ -49,13 +49,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Best:
-    """For each crop the one most like it among others, or none.
+    """For each crop the most similar one among others, or none.
 
     Attributes:
         row: int64 [N], position among the others; -1 for none.
-        score: float32 [N], greater for those that are more alike.
-        similarity: float32 [N]: the share of equal bits, or the cosine where ``by_cosine``.
-        by_cosine: bool [N], true where the hash alone would not have said so.
+        score: float32 [N], greater for more similar pairs.
+        similarity: float32 [N]: the share of equal bits, or the cosine if ``by_cosine``.
+        by_cosine: bool [N], true if the hash alone would not have decided so.
     """
 
     row: Rows
@@ -65,12 +65,12 @@ class Best:
 
     @classmethod
     def none(cls, count: int) -> Self:
-        """No crop has found another."""
+        """No crop has a similar one."""
         zeros = np.zeros(count, np.float32)
         return cls(np.full(count, -1, np.int64), zeros - 2, zeros, np.zeros(count, bool))
 
     def better(self, other: Self) -> Self:
-        """The better of two finds for each crop; the first where they are equal."""
+        """The better of two results for each crop; the first if they are equal."""
         take = other.score > self.score
         pairs = ((getattr(self, name), getattr(other, name)) for name in ("row", "score", "similarity", "by_cosine"))
         return type(self)(*(np.where(take, theirs, ours) for ours, theirs in pairs))
@@ -83,8 +83,8 @@ class Comparison:
     Attributes:
         alike: bool [N, M].
         distance: Bits in which the hashes differ, uint8 [N, M].
-        cosine: float32 [N, M]; None where features are not compared.
-        by_hash: Pairs that the hash alone calls alike, bool [N, M].
+        cosine: float32 [N, M]; None if features are not compared.
+        by_hash: Pairs that are alike by hash alone, bool [N, M].
     """
 
     alike: npt.NDArray[np.bool_]
@@ -93,11 +93,11 @@ class Comparison:
     by_hash: npt.NDArray[np.bool_]
 
     def best(self, rows: Rows) -> Best:
-        """The other most like each crop; of equals the first. ``rows``, int64 [M], says what the others are called."""
+        """The most similar other of each crop, the first of equals. ``rows``, int64 [M], are the others' rows."""
         if not len(rows):
             return Best.none(len(self.alike))
         share = 1 - self.distance / np.float32(64)
-        # Whatever the cosine says counts less than a find by hash, so that the most certain one is named.
+        # A match by hash counts more than any match by cosine, as it is more certain.
         weak = share - 1 if self.cosine is None else self.cosine - np.float32(1)
         score = np.where(self.alike, np.where(self.by_hash, share, weak), np.float32(-2))
         first, each = score.argmax(1), np.arange(len(score))
@@ -119,7 +119,8 @@ def compare(one: Looks, others: Looks, rule: Rule) -> Comparison:
     alike = by_hash
     cosine: npt.NDArray[np.float32] | None = None
     if rule.min_cosine is not None and one.features is not None and others.features is not None:
-        # Features are stored as half floats, of three digits; beyond five, the order of a sum decides.
+        # Features are stored as half floats, with three digits. Beyond five digits the cosine depends on the order of
+        # the sum, and with it on the processor.
         measured = np.asarray(one.features @ others.features.T, dtype=np.float32).round(5)
         near = measured >= np.float32(rule.min_cosine)
         if rule.cosine_hash_distance is not None:

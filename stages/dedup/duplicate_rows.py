@@ -18,7 +18,7 @@ CROP_COLUMNS: Final = ("crop_id", "video_id", "phash", *QUALITY_COLUMNS)
 """Columns of crops that a comparison needs; the bytes are not among them."""
 
 VIDEO_COLUMNS: Final = (*CROP_COLUMNS, "frame_index", "pts_s", "x1", "y1", "x2", "y2")
-"""Columns that a video's crops need on top, to find who never moves."""
+"""Columns that finding static persons in a video needs."""
 
 
 def dedup_video(
@@ -28,9 +28,9 @@ def dedup_video(
 
     Args:
         crops: Its crops, at least ``VIDEO_COLUMNS``.
-        features: Row of ``vectors`` by crop_id; crops that are missing have no features.
+        features: Row of ``vectors`` by crop_id; missing crops have no features.
         vectors: float16 or float32 [M, D], rows of unit L2 norm.
-        unit_id: Unit that the rows will belong to.
+        unit_id: Unit of the rows.
         config: Thresholds.
 
     Returns:
@@ -51,14 +51,14 @@ def dedup_across(
     """Find duplicates between videos.
 
     Args:
-        crops: Crops of all videos that no other crop of their video stands for, at least ``CROP_COLUMNS``.
-        features: As ``dedup_video`` takes it.
-        vectors: As ``dedup_video`` takes it.
-        unit_id: Unit that the rows will belong to.
+        crops: Crops of all videos that are not duplicates within their video, at least ``CROP_COLUMNS``.
+        features: As in ``dedup_video``.
+        vectors: As in ``dedup_video``.
+        unit_id: Unit of the rows.
         config: Thresholds.
 
     Returns:
-        ``duplicates``, by crop_id; no crop that stands for another has a row.
+        ``duplicates``, by crop_id; leaders have no row.
     """
     _, videos = np.unique(np.asarray(crops["video_id"].to_pylist(), dtype="U"), return_inverse=True)
     looks = Looks(_hashes(crops), _aligned(crops, features, vectors), videos.astype(np.int64))
@@ -74,7 +74,7 @@ def _hashes(crops: pa.Table) -> npt.NDArray[np.uint64]:
 def _aligned(
     crops: pa.Table, features: Mapping[str, int], vectors: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.floating] | None:
-    """Features in the order of the crops; zeros where a crop has none, which are like nothing."""
+    """Features in the order of the crops; zeros, which are similar to nothing, if a crop has none."""
     if not len(vectors):
         return None
     rows = np.array([features.get(crop, -1) for crop in crops["crop_id"].to_pylist()], np.int64)

@@ -1,8 +1,9 @@
-"""Leaders: of crops that are alike, the best one stands for the others.
+"""Leaders: of crops that are alike, the best one represents the others.
 
-Crops are gone through from the best to the worst. One that is like a leader stands behind it, any other is a leader
-itself. So every duplicate is alike to the crop that it names, leaders are not alike, and a walk of a hundred frames
-does not end as one crop because each frame is like the next. Pairs are never stored: memory grows with the crops.
+Crops are processed from the best to the worst. A crop that is like a leader becomes its duplicate; any other becomes a
+leader itself. Every duplicate is therefore alike to the crop that it names, no two leaders are alike, and a walk of a
+hundred frames does not collapse into one crop because each frame is like the next. Pairs are never stored: memory grows
+with the number of crops.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from stages.dedup.alike import Best, Looks, Rows, Rule, compare
 
-# Crops that are compared at once with so many leaders: 8 million pairs, some two hundred megabytes.
+# Crops and leaders that are compared at once: 8 million pairs, about 200 MB.
 _BLOCK: Final = 2048
 _LEADERS: Final = 4096
 
@@ -26,23 +27,23 @@ class Index(Protocol):
     """Leaders found so far."""
 
     def search(self, rows: Rows) -> Best:
-        """The leader most like each of these crops."""
+        """The most similar leader of each of these crops."""
         ...
 
     def add(self, rows: Rows) -> None:
-        """Take crops in as leaders."""
+        """Add crops as leaders."""
         ...
 
 
 def follow_leaders(order: Rows, looks: Looks, rule: Rule, *, exact_below: int, probes: int) -> Best:
-    """Find the crop that stands for each crop.
+    """Find the leader of each crop.
 
     Args:
         order: int64 [N], crops from the best to the worst.
-        looks: What the crops are compared by.
+        looks: Hashes and features that are compared.
         rule: When two are alike.
-        exact_below: Beyond so many crops, leaders are looked up in cells of the features, and a pair that fell into
-            cells too far apart is missed.
+        exact_below: Beyond this many crops, leaders are searched in cells of the feature space; pairs in cells that are
+            too far apart are missed.
         probes: Cells that are searched for each crop.
 
     Returns:
@@ -61,9 +62,9 @@ def follow_leaders(order: Rows, looks: Looks, rule: Rule, *, exact_below: int, p
 
 
 def _within_block(rows: Rows, may_lead: npt.NDArray[np.bool_], looks: Looks, rule: Rule) -> Best:
-    """For each crop of a block the leader of the same block most like it, among those that are better than it.
+    """For each crop of a block the most similar leader among the better crops of the same block.
 
-    ``may_lead`` is true for crops that are like no leader of an earlier block.
+    ``may_lead`` is true for crops that are not like any leader of an earlier block.
     """
     own = looks.take(rows)
     compared = compare(own, own, rule)
@@ -108,8 +109,8 @@ class _All:
 class _Cells:
     """Compares with the leaders of the nearest cells: an inverted file (Sivic and Zisserman, ICCV 2003).
 
-    Cells are those of k-means on the sphere, of a sample that the crops' order fixes; about as many as the square
-    root of the crops.
+    The cells are those of spherical k-means on a sample that the order of the crops determines; their number is
+    about the square root of the number of crops.
     """
 
     def __init__(self, looks: Looks, rule: Rule, probes: int) -> None:
@@ -138,20 +139,20 @@ class _Cells:
 
 
 class _Growing:
-    """A list of rows that is read far more often than it grows."""
+    """A list of rows that is read far more often than it is extended."""
 
     def __init__(self) -> None:
         self._parts: list[Rows] = [np.empty(0, np.int64)]
 
     @property
     def rows(self) -> Rows:
-        """All rows, in the order in which they came."""
+        """All rows, in the order in which they were added."""
         if len(self._parts) > 1:
             self._parts = [np.concatenate(self._parts)]
         return self._parts[0]
 
     def add(self, rows: Rows) -> None:
-        """Take rows in."""
+        """Add rows."""
         if len(rows):
             self._parts.append(rows)
 
@@ -162,14 +163,14 @@ def _by_cell(cells: Rows) -> Iterator[tuple[int, Rows]]:
 
 
 def _nearest(features: npt.NDArray[np.floating] | None, centres: npt.NDArray[np.float32], count: int) -> Rows:
-    """Nearest cells of each crop, int64 [N, count], in no order."""
+    """Nearest cells of each crop, int64 [N, count], unordered."""
     similarity = np.asarray(features, np.float32) @ centres.T
     return np.argpartition(-similarity, count - 1, axis=1)[:, :count]
 
 
 def _centres(features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     count = max(1, round(len(features) ** 0.5))
-    # Evenly over the rows, which come by video: chance would make the cells of two runs differ.
+    # Every n-th row, as rows are ordered by video: a random sample would make the cells of two runs differ.
     sample = features[:: max(1, len(features) // (count * _CELL_SAMPLE))].astype(np.float32)
     centres = sample[:: max(1, len(sample) // count)][:count].copy()
     for _ in range(_CELL_ROUNDS):

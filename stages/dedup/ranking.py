@@ -1,4 +1,4 @@
-"""Which of several crops of the same sight is the best one."""
+"""Which of several similar crops is the best one."""
 
 from typing import Final
 
@@ -8,10 +8,10 @@ import pyarrow as pa
 
 QUALITY_COLUMNS: Final = ("confidence", "width", "height", "sharpness")
 
-# Crops of this size lose nothing when they are scaled to what re-identification models see.
+# Crops of this size lose nothing when they are scaled to the input of re-identification models.
 _FULL_PIXELS: Final = 128 * 256
 
-# Sharpness at which a crop has half of the points; the median of street video lies near it.
+# Sharpness that counts half; the median of street video is near it.
 _HALF_SHARP: Final = 200.0
 
 
@@ -20,7 +20,7 @@ def quality(crops: pa.Table) -> npt.NDArray[np.float64]:
 
     Args:
         crops: At least ``QUALITY_COLUMNS`` of ``schemas.tables.CROPS``; an unknown confidence or sharpness counts
-            half.
+            as half.
 
     Returns:
         float64 [N].
@@ -31,7 +31,7 @@ def quality(crops: pa.Table) -> npt.NDArray[np.float64]:
 
 
 def best_first(crops: pa.Table) -> npt.NDArray[np.int64]:
-    """Rows from the best crop to the worst; crops of the same quality by crop_id, so that the order is always one."""
+    """Rows from the best crop to the worst; ties by crop_id, so that the order is unique."""
     return np.lexsort((np.asarray(crops["crop_id"].to_pylist(), dtype="U"), -quality(crops)))
 
 

@@ -1,4 +1,4 @@
-"""Persons that never move: the same box and the same look over the whole of a video."""
+"""Persons that never move: the same box and the same appearance over a whole video."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Static:
     Attributes:
         rows: Its crops, int64 [n], in order of time.
         span_s: Seconds from the first to the last.
-        seen_share: Share of the video's frames with crops in which it was cut out.
+        seen_share: Share of the video's frames with crops that contain a crop of it.
     """
 
     rows: npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ def find_statics(
     hashes: npt.NDArray[np.uint64],
     config: StaticConfig,
 ) -> list[Static]:
-    """Find the crops of persons that never move in a video whose camera stands still.
+    """Find the crops of persons that never move in a video from a fixed camera.
 
     Args:
         boxes: float32 [N, 4] of the video's crops: x1, y1, x2, y2, pixels.
@@ -42,7 +42,7 @@ def find_statics(
         config: Thresholds.
 
     Returns:
-        By first appearance.
+        In order of first appearance.
     """
     if not len(frames) or np.ptp(pts_s) < config.min_seconds:
         return []
@@ -56,7 +56,7 @@ def find_statics(
 
 
 def _places(boxes: Boxes, frames: npt.NDArray[np.int64], min_iou: float) -> list[npt.NDArray[np.int64]]:
-    """Crops by place: each joins the first crop of the place that it overlaps most, or opens a place."""
+    """Crops by place: each joins the place whose first crop it overlaps most, or opens a new one."""
     anchors = np.empty((0, 4), np.float32)
     members: list[list[int]] = []
     for row in np.lexsort((np.arange(len(frames)), frames)):
@@ -73,9 +73,9 @@ def _places(boxes: Boxes, frames: npt.NDArray[np.int64], min_iou: float) -> list
 def _of_one_look(
     rows: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64], config: StaticConfig
 ) -> npt.NDArray[np.int64]:
-    """Crops of a place that look as most of them do: their hashes are near the one that has the bits of the majority.
+    """Crops of a place that look like most of them: their hashes are near the hash of the majority's bits.
 
-    Who walks past in front of a poster fills its box for a moment, and is no poster.
+    A passer-by in front of a poster fills its box for a moment, and is not the poster.
     """
     bits = np.unpackbits(hashes[rows].astype(">u8").view(np.uint8).reshape(-1, 8), axis=1)
     typical = np.packbits(bits.mean(0) > 0.5).view(">u8").astype(np.uint64)

@@ -1,1 +1,1 @@
-"""Imports: what others published of their corpora, read so that crops can be cut without a detector."""
+"""Imports: published lists of other corpora, from which crops can be cut without a detector."""

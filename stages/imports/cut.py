@@ -1,4 +1,4 @@
-"""Crops from published boxes, at whatever resolution the video is at hand."""
+"""Crops from published boxes, at whatever resolution the video is available."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from stages.imports.reference import Reference
 from stages.video.facts import VideoFacts
 
 NO_FRAME = "frame_damaged"
-"""Why a published box has no crop when its frame does not decode."""
+"""Drop reason of a published box whose frame cannot be decoded."""
 
 
 def cut_published(
@@ -26,23 +26,23 @@ def cut_published(
     unit_id: str,
     config: DetectConfig,
 ) -> tuple[pa.Table, pa.Table]:
-    """Judge the published boxes of a chunk and cut out those that pass.
+    """Apply the rules to the published boxes of a chunk, and crop those that pass.
 
-    The rules hold in the pixels that the boxes were published in, so that a smaller copy of a video gives the same
+    The rules apply in the pixels that the boxes were published in, so that a smaller copy of a video gives the same
     crops as a larger one. A box without a confidence passes the rule on confidence.
 
     Args:
-        frames: Frame index, pts in seconds, and picture (uint8 [H, W, 3], BGR) of the frames that decoded.
+        frames: Frame index, pts in seconds, and image (uint8 [H, W, 3], BGR) of the frames that decoded.
         boxes: Published boxes by frame index, float32 [n, 5]: x1, y1, x2, y2 in pixels of the reference, and the
-            confidence, NaN where none was published.
+            confidence, NaN if none was published.
         reference: Frame size that they refer to.
-        facts: The video at hand.
+        facts: The available video.
         video_id: Video.
         unit_id: Chunk.
         config: Rules and crops.
 
     Returns:
-        ``detections`` and ``crops`` as ``detect_chunk`` gives them; boxes in pixels of the frames at hand.
+        ``detections`` and ``crops`` as ``detect_chunk`` returns them; boxes in pixels of the available frames.
     """
     scale = np.array([facts.width / reference.width, facts.height / reference.height], np.float32)
     rules = _in_frame_pixels(config.rules, *map(float, scale))
@@ -57,7 +57,7 @@ def cut_published(
     )
     lost = _without_frame(scaled, {index for index, *_ in frames}, facts, video_id, unit_id, tables[0].schema)
     detections, crops = (_confidence(table) for table in (pa.concat_tables([tables[0], lost]), tables[1]))
-    return _told(detections, reference), crops
+    return _with_reference(detections, reference), crops
 
 
 def _in_frame_pixels(rules: RulesConfig, across: float, down: float) -> RulesConfig:
@@ -68,7 +68,7 @@ def _in_frame_pixels(rules: RulesConfig, across: float, down: float) -> RulesCon
 def _without_frame(
     boxes: dict[int, Boxes], seen: set[int], facts: VideoFacts, video_id: str, unit_id: str, schema: pa.Schema
 ) -> pa.Table:
-    """Rows of the boxes whose frame did not decode; their time is told by the mean frame rate."""
+    """Rows of the boxes whose frame was not decoded; their time follows from the mean frame rate."""
     rows = [
         {
             **dict(zip(("x1", "y1", "x2", "y2", "confidence"), map(float, box), strict=True)),
@@ -91,7 +91,7 @@ def _without_frame(
 
 
 def _confidence(table: pa.Table) -> pa.Table:
-    """The table with null for a confidence that was not published."""
+    """The table with null for confidences that were not published."""
     values = table["confidence"].to_numpy()
     position = table.schema.get_field_index("confidence")
     return table.set_column(
@@ -99,8 +99,8 @@ def _confidence(table: pa.Table) -> pa.Table:
     )
 
 
-def _told(detections: pa.Table, reference: Reference) -> pa.Table:
-    """The table with the frame size that its boxes were published for, and how that is known."""
+def _with_reference(detections: pa.Table, reference: Reference) -> pa.Table:
+    """The table with the frame size that its boxes refer to, and the evidence for it."""
     for name, value in {
         "reference_width": reference.width,
         "reference_height": reference.height,

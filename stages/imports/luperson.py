@@ -27,7 +27,7 @@ FIRST_FRAME = {"luperson": 1, "luperson-nl": 0}
 
 @dataclass(frozen=True)
 class Name:
-    """A video as the lists name it.
+    """Name of a video in the lists.
 
     Attributes:
         text: ``country+city+videoId``.
@@ -44,20 +44,20 @@ def parse_name(text: str) -> Name:
     """Read ``country+city+videoId``, with or without ``.mp4`` or ``.pkl`` behind it.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text has another form.
     """
     name = _SUFFIX.sub("", text.strip())
     place, _, youtube_id = name.rpartition("+")
     if "+" not in place or not _YOUTUBE_ID.fullmatch(youtube_id):
-        raise ValueError(f"{text.strip()[:80]!r} is no country+city+videoId with a YouTube id of 11 characters")
+        raise ValueError(f"{text.strip()[:80]!r} is not a country+city+videoId with a YouTube id of 11 characters")
     return Name(name, place, youtube_id)
 
 
 def read_names(path: Path) -> dict[str, Name]:
-    """Names of a ``vnames.txt``, each once, in its order.
+    """Names in a ``vnames.txt``, without repetitions, in the file's order.
 
     Raises:
-        ValueError: The file cannot be read, or a line is no name; the text tells file and line.
+        ValueError: The file cannot be read, or a line is not a name; the text names file and line.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -75,17 +75,17 @@ def read_names(path: Path) -> dict[str, Name]:
 
 
 def read_detections(path: Path, memory: int) -> Iterator[tuple[str, Any]]:
-    """Videos of the published boxes, one after another: name and boxes by frame, not checked yet.
+    """Published boxes video by video: name, and boxes by frame, not validated yet.
 
-    A folder or a zip archive of one pickle per video is read video by video. One pickle of all videos has to be
-    read whole, and is given up video by video.
+    A folder or a zip archive with one pickle per video is read video by video. A single pickle of all videos has to
+    be read as a whole.
 
     Args:
         path: A pickle, a folder of pickles, or a zip archive of pickles.
         memory: Most bytes that one pickle may take.
 
     Raises:
-        ValueError: There is no such file, or it holds something else.
+        ValueError: The file does not exist, or contains something else.
     """
     if path.is_dir():
         for file in sorted(path.rglob("*.pkl")):
@@ -109,12 +109,12 @@ def _videos_of(file: BinaryIO, path: PurePath, memory: int) -> Iterator[tuple[st
     except (RefusedPickleError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: refused: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__.strip('_')}, expected a dict of videos or of frames")
+        raise ValueError(f"{path}: is a {type(content).__name__.strip('_')}, expected a dict of videos or of frames")
     if all(isinstance(key, int) for key in content):
         yield path.stem, content
         return
     for key in list(content):
-        # Given up here, so that memory falls while the rest is worked on.
+        # Popped, so that memory is released while the rest is processed.
         yield _SUFFIX.sub("", PurePath(str(key)).name), content.pop(key)
 
 
@@ -123,15 +123,15 @@ def box_rows(frames: Any, first_frame: int, video_id: str, unit_id: str) -> pa.T
 
     Args:
         frames: ``{frame: [(n, {"bbox": [x1, y1, x2, y2], ...}), ...]}``.
-        first_frame: Number that the list gives to the first frame.
+        first_frame: Number of the first frame in the list.
         video_id: Video.
         unit_id: Unit of work.
 
     Returns:
-        Rows of ``schemas.tables.IMPORTED``, by frame, then by falling confidence.
+        Rows of ``schemas.tables.IMPORTED``, by frame, then by descending confidence.
 
     Raises:
-        ValueError: They have another form; the text tells the frame.
+        ValueError: The boxes have another form; the text names the frame.
     """
     rows: list[dict[str, Any]] = []
     if not isinstance(frames, dict):
@@ -151,7 +151,7 @@ def box_rows(frames: Any, first_frame: int, video_id: str, unit_id: str) -> pa.T
 
 def _number(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is no number of a frame")
+        raise ValueError(f"{value!r} is not a frame number")
     return value
 
 
@@ -160,7 +160,7 @@ def _box(pair: Any) -> dict[str, Any]:
     n, found = pair
     corners = np.asarray(found["bbox"], np.float32)
     if corners.shape != (4,) or not np.isfinite(corners).all() or (corners[:2] > corners[2:]).any():
-        raise ValueError(f"bbox {corners.tolist()} is no x1, y1, x2, y2")
+        raise ValueError(f"bbox {corners.tolist()} is not x1, y1, x2, y2")
     box: dict[str, Any] = dict(zip(("x1", "y1", "x2", "y2"), map(float, corners), strict=True))
     box |= {"n": _number(n), "confidence": float(found["conf"]) if "conf" in found else None}
     box |= {"person": _number(found["pid"]) if "pid" in found else None, "keypoints": _keypoints(found)}
@@ -168,7 +168,7 @@ def _box(pair: Any) -> dict[str, Any]:
 
 
 def _keypoints(found: Mapping[str, Any]) -> list[float] | None:
-    """x, y and score of each key point, in one list."""
+    """x, y and score of all key points, in one list."""
     if "pose" not in found or "prob" not in found:
         return None
     pose, scores = np.asarray(found["pose"], np.float32), np.asarray(found["prob"], np.float32)
@@ -177,7 +177,7 @@ def _keypoints(found: Mapping[str, Any]) -> list[float] | None:
 
 
 def remainders(frame_ids: Iterable[int], step: int) -> dict[int, int]:
-    """How often each remainder of the frame numbers by ``step`` occurs, most frequent first: where sampling began."""
+    """Counts of the frame numbers modulo ``step``, most frequent first: they show where sampling began."""
     values, counts = np.unique(np.fromiter(frame_ids, np.int64) % step, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return {int(values[place]): int(counts[place]) for place in order}

@@ -1,7 +1,7 @@
-"""Reading other people's pickles: numbers, strings, containers and arrays come out, and nothing is ever called.
+"""Reading untrusted pickles: numbers, strings, containers and arrays are returned, and nothing is ever called.
 
-A pickle is a program. What it names is looked up here in a short table of stand-ins, never imported; even NumPy's own
-functions are left alone, for a forged dtype makes them take numbers for addresses.
+A pickle is a program. The names in it are looked up in a short table of stand-ins and never imported. NumPy's own
+functions are not called either: a forged dtype makes them treat numbers as memory addresses.
 """
 
 import contextlib
@@ -17,30 +17,30 @@ import numpy.typing as npt
 
 Numbers = npt.NDArray[Any]
 
-# Plain numbers and truth values, in either byte order. Objects, records and times have no place in a list of boxes.
+# Numbers and booleans, in either byte order. Lists of boxes contain no objects, records or times.
 _KIND: Final = re.compile(r"[<>|=]?(?:b1|\?|[iu][1248]|f[248])")
 
 _PLAIN: Final = "dicts, lists, tuples, numbers, strings and NumPy arrays of numbers"
 
 
 class RefusedPickleError(ValueError):
-    """The pickle is damaged, or holds something that is no plain data; the text says what."""
+    """The pickle is damaged, or contains something other than plain data; the text says what."""
 
 
 def load_plain(file: BinaryIO, memory: int) -> Any:
     """Read one pickle of plain data.
 
-    Protocols 0 to 5, written by Python 2 or 3 and by NumPy 1 or 2.
+    Reads protocols 0 to 5, written by Python 2 or 3 and by NumPy 1 or 2.
 
     Args:
         file: Binary file at the start of the pickle.
-        memory: Most bytes that reading it may take beyond what the process holds; kept on Linux.
+        memory: Most bytes that reading it may allocate; enforced on Linux.
 
     Returns:
-        Dicts, lists and tuples of numbers, strings and what ``numpy.asarray`` makes an array of numbers.
+        Dicts, lists and tuples of numbers, strings and objects that ``numpy.asarray`` turns into arrays of numbers.
 
     Raises:
-        RefusedPickleError: It names anything else, is no whole pickle, or needs more memory.
+        RefusedPickleError: It names anything else, is not a complete pickle, or needs more memory.
     """
     try:
         with _at_most(memory):
@@ -50,15 +50,15 @@ def load_plain(file: BinaryIO, memory: int) -> Any:
     except MemoryError as error:
         raise RefusedPickleError(f"it needs more than {memory / 1e9:g} GB of memory") from error
     except (pickle.UnpicklingError, EOFError) as error:
-        raise RefusedPickleError(f"it is no whole pickle ({str(error) or 'it ends early'})") from error
-    # A forged stream makes the unpickler itself stumble, in ways that Python does not list.
+        raise RefusedPickleError(f"it is not a complete pickle ({str(error) or 'it ends early'})") from error
+    # A forged stream makes the unpickler itself fail, in ways that Python does not document.
     except (ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise RefusedPickleError(f"it is damaged, or forged ({error})") from error
 
 
 @contextlib.contextmanager
 def _at_most(memory: int) -> Iterator[None]:
-    """Let the process take no more than so many bytes while the block runs: a pickle of ten bytes can ask for all."""
+    """Limit what the process may allocate while the block runs: a pickle of ten bytes can request all memory."""
     if sys.platform != "linux":
         yield
         return
@@ -78,12 +78,12 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         stand_in = _STAND_INS.get(f"{module}.{name}")
         if stand_in is None:
-            raise RefusedPickleError(f"it names {module}.{name}, and only {_PLAIN} are admitted; nothing was run")
+            raise RefusedPickleError(f"it names {module}.{name}, and only {_PLAIN} are allowed; nothing was run")
         return stand_in
 
 
 class _StandIn:
-    """What a name in a pickle leads to: a function of ours that cannot be changed by the pickle."""
+    """What a name in a pickle refers to: a function of this module that the pickle cannot change."""
 
     __slots__ = ("_make",)
 
@@ -98,25 +98,25 @@ class _StandIn:
 
 
 class _Dtype:
-    """A dtype on its way in: its kind, then its byte order."""
+    """A dtype that is being read: its kind, then its byte order."""
 
     __slots__ = ("dtype",)
 
     def __init__(self, kind: object, *_: object) -> None:
         if not isinstance(kind, str) or not _KIND.fullmatch(kind):
-            raise RefusedPickleError(f"it holds an array of {kind!r}, and only {_PLAIN} are admitted")
+            raise RefusedPickleError(f"it contains an array of {kind!r}, and only {_PLAIN} are allowed")
         self.dtype = np.dtype(kind)
 
     def __setstate__(self, state: Any) -> None:
         _, order, *rest = state
         if any(part is not None for part in rest[:3]):
-            raise RefusedPickleError(f"it holds an array of records, and only {_PLAIN} are admitted")
+            raise RefusedPickleError(f"it contains an array of records, and only {_PLAIN} are allowed")
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
 
 
 class _Array:
-    """An array on its way in: numbers are copied out of the pickle's bytes, whatever shape it claims."""
+    """An array that is being read: its numbers are copied from the pickle's bytes, whatever shape it claims."""
 
     __slots__ = ("_numbers",)
 
@@ -129,7 +129,7 @@ class _Array:
 
 
 def _numbers(raw: Any, kind: Any, shape: Any, order: str) -> Numbers:
-    # Python 2 kept bytes as text.
+    # Python 2 stored bytes as text.
     content = raw.encode("latin1") if isinstance(raw, str) else bytes(memoryview(raw))
     return np.frombuffer(content, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
 
@@ -139,16 +139,16 @@ def _scalar(kind: Any, raw: Any) -> Any:
 
 
 def _encoded(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes by the protocols that know none."""
+    """How Python 3 writes bytes with protocols that have no bytes."""
     if encoding != "latin1":
-        raise RefusedPickleError(f"it asks for the encoding {encoding!r}; it was forged")
+        raise RefusedPickleError(f"it requests the encoding {encoding!r}; it was forged")
     return text.encode("latin1")
 
 
 def _no_bytes(*content: Any) -> bytes:
     """How the same protocols write the bytes of an empty array."""
     if content:
-        raise RefusedPickleError("it asks for bytes in a way that no library writes; it was forged")
+        raise RefusedPickleError("it requests bytes in a way that no library writes; it was forged")
     return b""
 
 

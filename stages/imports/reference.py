@@ -1,8 +1,8 @@
-"""The size of the frames that published boxes refer to, which LUPerson's lists do not tell.
+"""The frame size that published boxes refer to, which LUPerson's lists do not state.
 
 The boxes are in pixels of the file that the authors had downloaded: YouTube's tallest MP4 of at most 720 lines and at
-most 500 MB. What is on offer today, and what a recipe fetches, may be another size of the same video. A detector's
-boxes end at the frame's border now and then, so their extent over a whole video mostly tells the size.
+most 500 MB. The site may offer, and a recipe may download, another size of the same video today. Some of a
+detector's boxes end at the border of the frame, so their extent over a whole video usually reveals the size.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from typing import Literal
 Evidence = Literal["given", "border", "expected", "ambiguous"]
 
 PUBLISHED_HEIGHT = 720
-"""Tallest format that the published script fetches, pixels."""
+"""Tallest format that the published script downloads, pixels."""
 
-# YouTube's sizes, by the shorter side of a 16:9 frame. The larger ones were fetched where a page stated no height.
+# YouTube's sizes, by the shorter side of a 16:9 frame. The larger ones were downloaded if a page stated no height.
 _RUNGS = (144, 240, 360, 480, 720)
 _BEYOND = (1080, 1440, 2160)
 
-# A box that ends within this of the border ends there; the encoder rounds sizes to even numbers.
+# A box whose edge is this close to the border ends there; encoders round sizes to even numbers.
 _TOUCH = 1.5
 
 
@@ -29,8 +29,8 @@ class Reference:
     Attributes:
         width: Pixels.
         height: Pixels.
-        evidence: ``given`` by the recipe; ``border``, a box ends at the border of that size, and none beyond;
-            ``expected``, the size that the published script would have fetched, and no smaller one holds the boxes;
+        evidence: ``given`` by the recipe; ``border``, a box ends at the border of that size, and none beyond it;
+            ``expected``, the size that the published script would have downloaded; no smaller one contains the boxes;
             ``ambiguous``, several sizes are possible, and this is the most likely one.
     """
 
@@ -44,8 +44,8 @@ def find_reference(extent: tuple[float, float], size: tuple[int, int], fetched_a
 
     Args:
         extent: Largest x2 and y2 of the video's boxes.
-        size: Width and height of the video at hand, pixels; the shape of its frames was the same then.
-        fetched_at_most: Tallest format that the recipe fetches. A video smaller than that has no larger format.
+        size: Width and height of the available video, pixels; its aspect ratio was the same then.
+        fetched_at_most: Tallest format that the recipe downloads. A smaller video has no larger format.
     """
     sizes = [_scaled(size, rung) for rung in _RUNGS]
     known = sorted({at for at in (*sizes, size) if at[1] <= PUBLISHED_HEIGHT})
@@ -63,19 +63,19 @@ def find_reference(extent: tuple[float, float], size: tuple[int, int], fetched_a
 
 
 def parse_reference(text: str) -> Reference:
-    """``1280x720`` as given by the recipe."""
+    """Parse the recipe's ``1280x720``."""
     width, height = map(int, text.split("x"))
     return Reference(width, height, "given")
 
 
 def _expected(size: tuple[int, int], known: list[tuple[int, int]], fetched_at_most: int) -> tuple[int, int]:
-    """What the published script would have fetched of a video that is on offer as it is now."""
+    """What the published script would have downloaded of a video that is offered as it is now."""
     largest_on_offer = size[1] < 0.9 * fetched_at_most
     return max(at for at in known if not largest_on_offer or at <= size)
 
 
 def _scaled(size: tuple[int, int], rung: int) -> tuple[int, int]:
-    """The frame at one of YouTube's sizes: inside 16:9 of the rung, or 9:16 where it is upright."""
+    """The frame at one of YouTube's sizes: inside 16:9 of the rung, or 9:16 if it is upright."""
     long, short = rung * 16 / 9, float(rung)
     room = (long, short) if size[0] >= size[1] else (short, long)
     scale = min(room[0] / size[0], room[1] / size[1])

@@ -1,4 +1,4 @@
-"""Splits of a corpus of one video: each a stretch of its time."""
+"""Splits of a corpus of one video: each is a stretch of its time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Numbers = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 
 
 class Stretch(NamedTuple):
-    """Half-open stretch of time: ``start <= t < end``."""
+    """Half-open interval of time: ``start <= t < end``."""
 
     split: str
     start: float
@@ -29,14 +29,14 @@ class ByTime:
     video: str
     stretches: tuple[Stretch, ...]
     unit: str
-    """``s`` as a rule, ``frames`` where the video's clock stands still."""
+    """``s``, or ``frames`` if all crops have the same time."""
     statement: str
-    """How the corpus was split, for a person to read."""
+    """How the corpus was split, for users."""
     split_of_track: Mapping[str, str] = field(default_factory=dict)
-    """Split of the tracklets that would stand on both sides of a border, or in its guard."""
+    """Split of the tracklets that cross a border or its guard."""
 
     def __call__(self, video_id: pa.Array, pts_s: Numbers, frame_index: Numbers) -> pa.Array:
-        """Split of every crop; null in the guard before a border. Arguments as ``plan_splits`` takes them."""
+        """Split of every crop; null in the guard before a border. Arguments as in ``plan_splits``."""
         moments = _clock(pts_s, frame_index, self.unit)
         inside = np.asarray(pc.equal(video_id, self.video))
         split = np.full(len(moments), None, dtype=object)
@@ -55,7 +55,7 @@ def plan_by_time(
         pts_s: Presentation times of its crops, float64 [N], seconds, N > 0.
         frame_index: Their frame numbers, int64 [N].
         shares: Share of the crops by split, summing to 1.
-        config: Length of the segments that are never cut, and of the guard before a border.
+        config: Length of the segments that are never divided, and of the guard before a border.
     """
     unit = "s" if np.ptp(pts_s) > 0 else "frames"
     moments = _clock(pts_s, frame_index, unit)
@@ -64,7 +64,7 @@ def plan_by_time(
     guards = (min(config.time_guard_seconds, segment / 2), 0.0)
     plans = [_stretches(borders, list(shares), guard) for guard in guards]
     stretches = next((plan for plan in plans if all(_count(moments, plan))), plans[-1])
-    return ByTime(video, stretches, unit, _tell(moments, stretches, list(shares), unit))
+    return ByTime(video, stretches, unit, _describe(moments, stretches, list(shares), unit))
 
 
 def _clock(pts_s: Numbers, frame_index: Numbers, unit: str) -> npt.NDArray[np.float64]:
@@ -72,12 +72,12 @@ def _clock(pts_s: Numbers, frame_index: Numbers, unit: str) -> npt.NDArray[np.fl
 
 
 def _segment(span: float, splits: int, wanted: float) -> float:
-    """Length of a segment: as wanted, but short enough that every split can have two."""
+    """Length of a segment: as configured, but short enough for two per split."""
     return min(wanted, span / (2 * splits)) or wanted
 
 
 def _borders(moments: npt.NDArray[np.float64], shares: Mapping[str, float], segment: float) -> list[float]:
-    """Starts of the stretches, on the segment borders that meet the shares best; infinity ends the list."""
+    """Starts of the stretches, on the segment borders that match the shares best; ends with infinity."""
     start = float(moments.min())
     numbers, counts = np.unique(np.floor((moments - start) / segment).astype(np.int64), return_counts=True)
     before = np.concatenate([[0.0], np.cumsum(counts) / len(moments)])
@@ -100,7 +100,7 @@ def _count(moments: npt.NDArray[np.float64], stretches: tuple[Stretch, ...]) -> 
     return [int(((moments >= start) & (moments < end)).sum()) for _, start, end in stretches]
 
 
-def _tell(moments: npt.NDArray[np.float64], stretches: tuple[Stretch, ...], splits: list[str], unit: str) -> str:
+def _describe(moments: npt.NDArray[np.float64], stretches: tuple[Stretch, ...], splits: list[str], unit: str) -> str:
     last = float(moments.max())
     counts = _count(moments, stretches)
     parts = [
@@ -108,6 +108,6 @@ def _tell(moments: npt.NDArray[np.float64], stretches: tuple[Stretch, ...], spli
         for (split, start, end), count in zip(stretches, counts, strict=True)
     ]
     left_out = len(moments) - sum(counts)
-    guard = f"; {left_out} crops just before a border stand in no split" if left_out else ""
+    guard = f"; {left_out} crops just before a border are in no split" if left_out else ""
     empty = f"; {' and '.join(splits[len(stretches) :])} empty, too few moments" if len(stretches) < len(splits) else ""
     return f"one video, so split by time and not by video: {', '.join(parts)}{guard}{empty}"

@@ -1,4 +1,4 @@
-"""A picture of crops beside their captions, to look a corpus over."""
+"""An image of crops beside their captions, for a look at a corpus."""
 
 import functools
 import io
@@ -19,7 +19,7 @@ GAP: Final = 16
 CARD: Final = (372, 216)
 """Width and height of a card, pixels."""
 PHOTO: Final = (96, 192)
-"""Width and height of the space for the crop."""
+"""Width and height of the area for the crop, pixels."""
 
 _PAGE, _CARD, _EDGE, _FRAME = (245, 245, 242), (255, 255, 255), (224, 224, 219), (236, 236, 232)
 _INK, _SOFT = (28, 30, 33), (120, 122, 126)
@@ -33,9 +33,9 @@ def contact_sheet(
     Args:
         rows: Columns of ``schemas.tables.MANIFEST``: video_id, pts_s, width, height, split, captions, jpeg. Drawn in
             the order given.
-        title: Headline.
+        title: Heading.
         subtitle: A line below it.
-        footer: Lines at the foot, wrapped to the page: who wrote the captions, and what they are good for.
+        footer: Lines at the bottom, wrapped to the page.
         columns: Cards side by side.
 
     Returns:
@@ -102,7 +102,7 @@ def _font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
 
 
 def _wrap(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", room: int) -> list[str]:
-    """Break at spaces; a word too long for a line stands alone on it."""
+    """Break at spaces; a word that is too long for a line gets a line of its own."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word

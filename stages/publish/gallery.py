@@ -1,4 +1,4 @@
-"""Choice of a few crops that show what a corpus holds."""
+"""Selection of a few crops that represent a corpus."""
 
 from typing import Final
 
@@ -8,25 +8,25 @@ import pyarrow as pa
 
 from stages.pictures import decode
 
-# Of each stretch of time so many of the sharpest crops are looked at.
+# Number of the sharpest crops of each stretch of time that are compared.
 _CANDIDATES: Final = 8
 
-# Width and height of the picture that tells persons apart: coarse enough that a step or a turn changes little.
+# Width and height of the thumbnail that distinguishes persons: so coarse that a step or a turn changes little.
 _THUMBNAIL: Final = (4, 8)
 
 
 def choose_rows(rows: pa.Table, count: int) -> pa.Table:
     """Choose crops spread over time and people, sharp ones first.
 
-    The rows, in order of video and time, are cut into ``count`` stretches; each gives one crop: of its sharpest, the
-    one whose colours are farthest from those chosen before. The same rows always give the same choice.
+    The rows, ordered by video and time, are cut into ``count`` stretches. Each yields one crop: among its sharpest,
+    the one whose colours differ most from those chosen before. The same rows always yield the same choice.
 
     Args:
         rows: Columns crop_id, video_id, pts_s, sharpness and jpeg.
-        count: How many.
+        count: Number of crops.
 
     Returns:
-        At most ``count`` of the rows, in order of video and time.
+        At most ``count`` of the rows, ordered by video and time.
     """
     order = rows.select(["video_id", "pts_s", "crop_id"]).append_column("row", pa.array(np.arange(len(rows))))
     ordered = order.sort_by([(name, "ascending") for name in ("video_id", "pts_s", "crop_id")])["row"].to_numpy()
@@ -54,7 +54,7 @@ def _look(jpeg: bytes) -> npt.NDArray[np.float32]:
 
 
 def _novelty(look: npt.NDArray[np.float32], seen: list[npt.NDArray[np.float32]]) -> float:
-    """Distance to the nearest of those chosen; -1 for a crop that cannot be read."""
+    """Distance to the nearest chosen crop; -1 for a crop that cannot be decoded."""
     if np.isnan(look).any():
         return -1.0
     return min((float(np.abs(look - other).mean()) for other in seen if not np.isnan(other).any()), default=0.0)

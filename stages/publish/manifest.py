@@ -24,28 +24,28 @@ def manifest_table(
     fingerprints: Mapping[str, Mapping[str, str]],
     config: PublishConfig,
 ) -> pa.Table:
-    """Build the manifest of some crops: all of a corpus, or those of one file after another.
+    """Build the manifest of crops: those of a whole corpus, or of one file at a time.
 
     Args:
-        crops: Rows of ``schemas.tables.CROPS``, with the marks that there are (``stages.publish.marks.marked``).
-        captions: The variant's rows of ``schemas.tables.CAPTIONS``; those of other crops are passed over.
+        crops: Rows of ``schemas.tables.CROPS``, with their marks, if any (``stages.publish.marks.marked``).
+        captions: The variant's rows of ``schemas.tables.CAPTIONS``; those of other crops are ignored.
         videos: Rows of ``schemas.tables.VIDEOS``.
         split_of: The plan of the whole variant, from ``plan_manifest``.
-        unit_id: Unit that the rows will belong to.
-        fingerprints: Under ``detect`` and ``caption``: fingerprint by the unit_id of crops and of captions.
+        unit_id: Unit of the rows.
+        fingerprints: Under ``detect`` and ``caption``: fingerprint by unit_id of crops and of captions.
         config: Selection.
 
     Returns:
-        Rows of ``schemas.tables.MANIFEST``, sorted by video, time and falling confidence. Crops that the
-        configuration leaves out, or that stand in no split, are not among them.
+        Rows of ``schemas.tables.MANIFEST``, sorted by video, time and descending confidence, without crops that
+        the configuration leaves out or that are in no split.
 
     Raises:
-        UnitError: Two detections share one crop_id, or a crop stands in ``crops`` twice.
+        UnitError: Two detections share one crop_id, or a crop appears in ``crops`` twice.
     """
     require_unique(crops)
     split = splits_of(crops, split_of)
     taken = pc.and_(pc.is_null(reasons(crops, captions, videos, config)), pc.is_valid(split))
-    # The bytes are moved once, when what goes in and its order are known.
+    # The bytes are copied once, when the selection and its order are known.
     keys = crops.select([*(name for name, _ in _ORDER), "crop_id"]).append_column(
         "row", pa.array(np.arange(len(crops)))
     )

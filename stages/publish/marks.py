@@ -1,4 +1,4 @@
-"""What later stages found about crops: duplicates, static persons, tracklets. Kept beside the crops, joined here."""
+"""Findings of later stages about crops: duplicates, static persons, tracklets. Stored beside the crops, joined here."""
 
 from collections.abc import Sequence
 from typing import Final

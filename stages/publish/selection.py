@@ -1,4 +1,4 @@
-"""Which crops enter a manifest, and why the others do not."""
+"""Which crops enter a manifest, and why others do not."""
 
 from collections import Counter
 
@@ -12,20 +12,20 @@ from stages.publish.splits import SplitPlan, plan_splits
 from stages.publish.tracks import keep_tracks_whole, with_tracks_whole
 
 CROP_COLUMNS = ("crop_id", "detection_id", "video_id", "frame_index", "pts_s", "sharpness")
-"""Columns of crops that planning reads; the bytes are not among them."""
+"""Columns of crops that planning reads, without the bytes."""
 
 
 def plan_manifest(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: PublishConfig) -> SplitPlan:
     """Plan the splits of a variant over all of its crops.
 
     Args:
-        crops: Every crop of the corpus, at least ``CROP_COLUMNS``, with the marks that there are (``marked``).
+        crops: Every crop of the corpus, at least ``CROP_COLUMNS``, with their marks, if any (``marked``).
         captions: The variant's captions, at least crop_id and captions.
         videos: Every video, at least video_id and license.
         config: Selection and splits.
 
     Raises:
-        UnitError: Two detections share one crop_id, or a crop stands in ``crops`` twice.
+        UnitError: Two detections share one crop_id, or a crop appears in ``crops`` twice.
     """
     require_unique(crops)
     taken = crops.filter(pc.is_null(reasons(crops, captions, videos, config)))
@@ -35,10 +35,10 @@ def plan_manifest(crops: pa.Table, captions: pa.Table, videos: pa.Table, config:
 
 
 def reasons(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: PublishConfig) -> pa.Array:
-    """First reason why each crop stays out of the manifest, whatever its split.
+    """First reason why each crop is left out of the manifest, whatever its split.
 
     Returns:
-        Strings [N]: duplicate, static, track, sharpness, licence or caption; null for crops that go in.
+        Strings [N]: duplicate, static, track, sharpness, licence or caption; null for crops that enter it.
     """
     licence = look_up(videos, "video_id", crops["video_id"], "license")
     accepted = pa.array(config.licences or (), pa.string())
@@ -61,7 +61,7 @@ def reasons(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: Publi
 def left_out(
     crops: pa.Table, captions: pa.Table, videos: pa.Table, split_of: SplitPlan, config: PublishConfig
 ) -> dict[str, int]:
-    """How many crops stay out of the manifest, by reason; ``guard`` are those that stand in no split."""
+    """How many crops are left out of the manifest, by reason; ``guard`` counts those in no split."""
     why = reasons(crops, captions, videos, config)
     between = pc.and_(pc.is_null(why), pc.is_null(splits_of(crops, split_of)))
     counts = Counter(reason for reason in pc.if_else(between, "guard", why).to_pylist() if reason is not None)
@@ -76,10 +76,10 @@ def splits_of(crops: pa.Table, split_of: SplitPlan) -> pa.Array:
 
 
 def require_unique(crops: pa.Table) -> None:
-    """Refuse crops of which two have one crop_id.
+    """Refuse crops that share a crop_id.
 
     Raises:
-        UnitError: Names the crop_id and both detections.
+        UnitError: Two crops do; the text names the crop_id and both detections.
     """
     counts = pc.value_counts(crops["crop_id"])
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
@@ -90,13 +90,13 @@ def require_unique(crops: pa.Table) -> None:
     if first == second:
         raise UnitError(f"detection {first} was cropped twice: crop_id {crop_id}", kind="crop_twice")
     raise UnitError(
-        f"crop_id {crop_id} stands for two detections, {first} and {second}; leave one of their videos out",
+        f"crop_id {crop_id} belongs to two detections, {first} and {second}; remove one of their videos",
         kind="crop_id_collision",
     )
 
 
 def look_up(table: pa.Table, key: str, values: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
-    """Column of a table, in the order of ``values`` of its key; null where the table has no such row."""
+    """Column of a table, in the order of ``values`` of its key; null if the table has no such row."""
     return table[column].take(pc.index_in(values, value_set=table[key].combine_chunks()))
 
 

@@ -1,4 +1,4 @@
-"""Train, val and test: by video, or by stretches of time where a corpus has one video."""
+"""Train, val and test: by video, or by stretches of time if a corpus has one video."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,28 +13,28 @@ from stages.publish.config import SPLITS, PublishConfig
 
 @dataclass(frozen=True)
 class ByVideo:
-    """Split plan of a corpus of several videos: each stands in one split."""
+    """Split plan of a corpus of several videos: each is in one split."""
 
     split_of: Mapping[str, str]
     statement: str
-    """How the corpus was split, for a person to read."""
+    """How the corpus was split, for users."""
 
     def __call__(self, video_id: pa.Array, pts_s: Numbers, frame_index: Numbers) -> pa.Array:  # noqa: ARG002
-        """Split of every crop; null where its video is unknown to the plan. Arguments as ``plan_splits`` takes them."""
+        """Split of every crop; null if the plan does not know its video. Arguments as in ``plan_splits``."""
         known = pa.array(list(self.split_of), pa.string())
         splits = pa.array(list(self.split_of.values()), pa.string())
         return splits.take(pc.index_in(video_id, value_set=known))
 
 
 SplitPlan = ByVideo | ByTime
-"""Called with the columns video_id, pts_s and frame_index of some crops, gives their splits."""
+"""Called with the columns video_id, pts_s and frame_index of crops, returns their splits."""
 
 
 def plan_splits(video_id: pa.Array, pts_s: Numbers, frame_index: Numbers, config: PublishConfig) -> SplitPlan:
     """Plan the splits of a corpus.
 
     Args:
-        video_id: Strings [N], one for each crop that the manifest may hold.
+        video_id: Strings [N], one per crop that may enter the manifest.
         pts_s: Presentation times, float64 [N], seconds.
         frame_index: Frame numbers, int64 [N].
         config: Shares, seed, and how one video is cut.
@@ -47,22 +47,22 @@ def plan_splits(video_id: pa.Array, pts_s: Numbers, frame_index: Numbers, config
     if len(counts) == 1 and len(shares) > 1:
         return plan_by_time(next(iter(counts)), pts_s, frame_index, shares, config)
     split_of = assign_splits(list(counts.items()), shares, config.split_seed)
-    return ByVideo(split_of, _tell(counts, split_of, list(shares)))
+    return ByVideo(split_of, _describe(counts, split_of, list(shares)))
 
 
 def assign_splits(videos: Sequence[tuple[str, int]], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Deal videos to splits, so that the splits' crops come close to their shares.
+    """Assign videos to splits so that the number of crops in each split is close to its share.
 
-    Large videos go first, each to the split that lacks the most crops. The last videos are kept for splits that
-    would otherwise end empty.
+    Large videos are assigned first, each to the split that lacks most crops. The last videos are reserved for splits
+    that would otherwise be empty.
 
     Args:
-        videos: (video_id, crops), their order does not matter. Videos without crops are not dealt.
+        videos: (video_id, crops), in any order. Videos without crops are not assigned.
         shares: Share of the crops by split, summing to 1; ties go to the split named first.
-        seed: Orders videos of about the same size.
+        seed: Determines the order of videos of about the same size.
 
     Returns:
-        Split by video_id. With fewer videos than splits, those with the smallest shares stay empty.
+        Split by video_id. With fewer videos than splits, those with the smallest shares are empty.
     """
     dealt = sorted((item for item in videos if item[1] > 0), key=lambda item: _rank(item[0], item[1], seed))
     lacking = {split: share * sum(crops for _, crops in dealt) for split, share in shares.items()}
@@ -77,11 +77,11 @@ def assign_splits(videos: Sequence[tuple[str, int]], shares: Mapping[str, float]
 
 
 def _rank(video: str, crops: int, seed: int) -> tuple[int, str]:
-    # Within a factor of two the seed decides: by exact size, it would have no say at all.
+    # The seed orders videos within a factor of two; after sorting by exact size it would have no effect.
     return -crops.bit_length(), hashlib.sha256(f"{seed}/{video}".encode()).hexdigest()
 
 
-def _tell(counts: Mapping[str, int], split_of: Mapping[str, str], splits: Sequence[str]) -> str:
+def _describe(counts: Mapping[str, int], split_of: Mapping[str, str], splits: Sequence[str]) -> str:
     members = {split: [counts[video] for video, where in split_of.items() if where == split] for split in splits}
     parts = [f"{split} {sum(crops)} crops of {len(crops)}" for split, crops in members.items() if crops]
     empty = [split for split, crops in members.items() if not crops]

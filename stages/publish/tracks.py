@@ -1,4 +1,4 @@
-"""Tracklets and splits: a tracklet stands in one split, on whichever side of a border in time most of it lies."""
+"""Tracklets and splits: a tracklet that crosses a border in time is assigned to the side of most of its crops."""
 
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -11,11 +11,11 @@ from stages.publish.splits import SplitPlan
 
 
 def keep_tracks_whole(plan: SplitPlan, tracks: pa.ChunkedArray, splits: pa.Array) -> SplitPlan:
-    """Add to a plan where tracklets go that would stand in more than one split. By video, none does.
+    """Add to a plan the split of tracklets that would be in several. Splits by video have no such tracklets.
 
     Args:
         plan: Plan of the corpus.
-        tracks: track_id of each crop that the manifest may hold.
+        tracks: track_id of each crop that may enter the manifest.
         splits: Split of each by the plan; null in the guard before a border.
     """
     if not isinstance(plan, ByTime):
@@ -28,12 +28,12 @@ def keep_tracks_whole(plan: SplitPlan, tracks: pa.ChunkedArray, splits: pa.Array
     if not crossing:
         return plan
     chosen = {track: max(SPLITS, key=lambda split: counts[split]) for track, counts in crossing.items()}
-    told = f"{plan.statement}; {len(chosen)} tracklets that cross a border or its guard stand whole on one side"
-    return replace(plan, split_of_track=chosen, statement=told)
+    statement = f"{plan.statement}; {len(chosen)} tracklets that cross a border or its guard are whole on one side"
+    return replace(plan, split_of_track=chosen, statement=statement)
 
 
 def with_tracks_whole(plan: SplitPlan, tracks: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
-    """Splits of crops, those of a tracklet the same."""
+    """Splits of crops, with each tracklet in one split."""
     if not isinstance(plan, ByTime) or not plan.split_of_track:
         return splits
     named = (plan.split_of_track.get(track) for track in tracks.to_pylist())

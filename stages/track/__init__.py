@@ -1,1 +1,1 @@
-"""Track: detections of one person in one video are joined to a tracklet."""
+"""Track: joins the detections of one person in one video to a tracklet."""

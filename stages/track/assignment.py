@@ -1,7 +1,7 @@
 """The assignment solver that ultralytics' trackers import.
 
-They ask for the package ``lap`` and would have it installed in the middle of a run. Where it is missing, this module
-stands in: the same problem, solved by ultralytics' own solver.
+They import the package ``lap``, and would install it during a run. If it is missing, this module replaces it and solves
+the same problem with ultralytics' own solver.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ def provide_lap() -> None:
 def lapjv(
     cost: npt.NDArray[np.floating], extend_cost: bool = False, cost_limit: float = np.inf
 ) -> tuple[float, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Cheapest assignment of rows to columns, in which a pair may stay apart at the price of ``cost_limit``.
+    """Cheapest assignment of rows to columns, in which a row and a column may stay unassigned for ``cost_limit``.
 
     Args:
         cost: [N, M].
@@ -31,7 +31,7 @@ def lapjv(
         cost_limit: No pair that costs more is assigned.
 
     Returns:
-        The cost of what was assigned, the column of each row and the row of each column; -1 for none.
+        The cost of the assigned pairs, the column of each row and the row of each column; -1 for none.
 
     Raises:
         ValueError: N and M differ, and ``extend_cost`` is false.
@@ -43,7 +43,7 @@ def lapjv(
         raise ValueError(f"a cost matrix of {rows} by {columns} is not square; set extend_cost")
     square = np.zeros((rows + columns, rows + columns))
     square[:rows, :columns] = cost
-    # A row and a column that stay apart are assigned to their stand-ins, at half of the limit each.
+    # A row and a column that stay unassigned are assigned to placeholders, at half of the limit each.
     apart = cost_limit / 2 if np.isfinite(cost_limit) else np.abs(cost).sum() + 1
     square[:rows, columns:] = square[rows:, :columns] = apart
     left, right = linear_sum_assignment(square)

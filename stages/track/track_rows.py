@@ -41,7 +41,7 @@ def tracks_table(
         Rows of ``schemas.tables.TRACKS``, by frame: every detection that belongs to a tracklet.
     """
     ids = np.asarray(detections["detection_id"].to_pylist(), dtype="U")
-    # In one order whatever the files that they come from: the tracker breaks ties by place.
+    # One order, whatever files the rows come from: the tracker breaks ties by position.
     order = np.lexsort((ids, detections["frame_index"].to_numpy()))
     rows = detections.take(pa.array(order))
     frames = rows["frame_index"].to_numpy()

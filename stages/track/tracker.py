@@ -25,20 +25,20 @@ def track_video(
 ) -> Numbers:
     """Join the detections of a video to tracklets.
 
-    The whole video is one pass, so a tracklet knows nothing of the chunks in which its detections were found.
+    The whole video is one pass, so tracklets do not depend on the chunks in which detections were found.
 
     Args:
-        frames: Frame of each detection, int64 [N], rising.
+        frames: Frame of each detection, int64 [N], ascending.
         boxes: float32 [N, 5]: x1, y1, x2, y2 in pixels, confidence.
         config: Tracker and thresholds.
         step: Frames from one sampled frame to the next.
         fps: Mean frames per second.
-        features: float32 [N, D]: looks of each detection, zeros where they are not known; for ``appearance``.
+        features: float32 [N, D], one row per detection, zeros if unknown; for ``appearance``.
 
     Returns:
-        Number of each detection's tracklet, int64 [N], from 0 by first appearance; -1 for those of none. A detection
-        that nothing follows is none's, nor is the first sight of a person but in the first frame: a tracklet counts
-        from its second sight on.
+        Number of each detection's tracklet, int64 [N], from 0 in order of appearance; -1 for none. A tracklet begins
+        with the second detection of a person, and with the first only in the first frame. A detection without a
+        successor therefore has no tracklet.
     """
     tracker = _make_tracker(config, lost_steps=round(config.lost_seconds * fps / step))
     numbers = np.full(len(frames), -1, np.int64)
@@ -51,7 +51,7 @@ def track_video(
 
 
 def _steps(frames: Numbers, step: int, patience: int) -> Iterator[Numbers]:
-    """Rows of each sampled frame; frames without detections are steps as well, but no more than matter."""
+    """Rows of each sampled frame. Frames without detections are steps too, until every tracklet is lost."""
     last: int | None = None
     for frame in np.unique(frames):
         silent = 0 if last is None else (int(frame) - last) // step - 1
@@ -79,7 +79,7 @@ def _make_tracker(config: TrackConfig, lost_steps: int) -> Any:
         track_buffer=lost_steps,
         match_thresh=config.max_cost,
         fuse_score=True,
-        # Movement of the camera is not made up for: it is read from pictures, and detections are all that is here.
+        # Camera motion is not compensated: that needs the frames, and only detections are stored.
         gmc_method="none",
         proximity_thresh=config.min_overlap,
         appearance_thresh=config.min_appearance,
@@ -90,7 +90,7 @@ def _make_tracker(config: TrackConfig, lost_steps: int) -> Any:
 
 
 def _results(boxes: npt.NDArray[np.float32]) -> Any:
-    """Detections of a frame as ultralytics hands them on."""
+    """Detections of a frame in the form that ultralytics' trackers take."""
     from ultralytics.engine.results import Boxes
 
     person = np.zeros((len(boxes), 1), np.float32)

@@ -1,4 +1,4 @@
-"""What is known of a video once its packets have been read."""
+"""Facts of a video, known once its packets have been read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Facts of one video stream; the same names and meanings as the columns of ``videos``.
+    """Facts of one video stream, named like the columns of ``videos``.
 
     Attributes:
         container: Container format, as FFmpeg names it.
@@ -43,7 +43,7 @@ class VideoFacts:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "VideoFacts":
-        """Facts from a row of ``videos``; columns that are none of theirs are left alone."""
+        """Facts from a row of ``videos``; other columns are ignored."""
         plain = {name: row[name] for name in cls.__dataclass_fields__ if name not in ("time_base", "key_frames")}
         return cls(
             **plain,

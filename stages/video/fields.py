@@ -1,18 +1,18 @@
-"""Interlaced pictures: two fields, a fiftieth of a second apart, woven into one frame."""
+"""Interlaced frames: two fields, a fiftieth of a second apart, woven into one frame."""
 
 import numpy as np
 
 from stages.arrays import Image
 
-# A line that differs this much from both its neighbours, the same way, belongs to another moment; less is noise.
+# A line that is brighter or darker than both neighbours by this much belongs to another moment; less is noise.
 _COMB = 10
 
 
 def without_combing(image: Image) -> Image:
     """Replace what moved between the fields by the lines of the upper field around it.
 
-    Still parts keep every line. One frame is looked at by itself, so the result does not depend on where decoding
-    began, as that of a filter over time would.
+    Still parts keep every line. Each frame is processed by itself: the result of a filter over time would depend on
+    where decoding began.
 
     Args:
         image: uint8 [H, W, 3], BGR, not rotated.

@@ -1,7 +1,8 @@
-"""Frames by their index, the same ones whatever piece of the video is asked for.
+"""Frames by their index; the result does not depend on which stretch of the video is read.
 
-A frame's index is the rank of its pts among the packets' (``stages.video.probe``). Counting what a decoder gives
-would break after a seek (leading pictures of an open group), at a damaged frame and with hidden frames; ranks do not.
+A frame's index is the rank of its pts among the packets' (``stages.video.probe``). Counting the
+decoder's output would break after a seek (leading frames of an open group of pictures), at damaged frames and with
+hidden frames; ranks do not.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-# Passing over fewer frames than this by a seek costs more than it saves.
+# A seek that skips fewer frames than this costs more than decoding them.
 _WORTH_A_SEEK = 12
 
-# How many key frames back to look for one that decodes by itself (gradual refresh has none but the first).
+# How many key frames back to look for one that decodes by itself. With gradual refresh only the first does.
 _LOOK_BACK = 3
 
-# How many key frames before the one wanted a seek aims at, in turn.
+# How many key frames before the wanted one a seek aims at, tried in this order.
 _AIMS = (0, 1, 3)
 
 # Far enough before the first key frame for any demuxer to land at the start of the file.
@@ -50,29 +51,29 @@ def read_frames(
 ) -> Iterator[tuple[int, float, Image]]:
     """Decode the wanted frames of a stretch of a video.
 
-    A frame that cannot be decoded is passed over; the others keep their index.
+    A frame that cannot be decoded is skipped; the others keep their index.
 
     Args:
         file: Seekable binary file with the video that ``facts`` describes.
-        facts: What ``probe`` told of it.
+        facts: The result of ``probe``.
         start: First frame index of the stretch.
         stop: Frame index past the stretch.
-        wanted: Frame indices, rising, inside the stretch.
+        wanted: Frame indices inside the stretch, in ascending order.
         threads: Threads of the decoder.
-        limits: Bounds on the pictures.
+        limits: Limits on the frames' size.
 
     Yields:
-        Frame index, pts in seconds, and the picture: uint8 [H, W, 3], BGR, rotation applied, without the combing of
+        Frame index, pts in seconds, and the frame: uint8 [H, W, 3], BGR, rotation applied, without the combing of
         interlaced sources.
 
     Raises:
-        UnitError: Not one of the wanted frames can be decoded.
-        ValueError: ``wanted`` does not rise, or leaves the stretch.
+        UnitError: None of the wanted frames can be decoded.
+        ValueError: ``wanted`` is not ascending, or leaves the stretch.
     """
     import av
 
     if any(b <= a for a, b in pairwise(wanted)) or not all(start <= i < stop for i in wanted):
-        raise ValueError(f"wanted frames must rise and lie in [{start}, {stop}), not {list(wanted)}")
+        raise ValueError(f"wanted frames must be ascending and lie in [{start}, {stop}), not {list(wanted)}")
     found = 0
     max_pixels = (limits or VideoLimits()).max_pixels
     try:
@@ -83,16 +84,16 @@ def read_frames(
                         found += 1
                         yield index, float((stamp(frame) or 0) * facts.time_base), _picture(frame, facts.rotation)
     except av.FFmpegError as error:
-        raise UnitError(f"the video cannot be read any more ({error.strerror})", kind="damaged") from error
+        raise UnitError(f"the video can no longer be read ({error.strerror})", kind="damaged") from error
     if wanted and not found:
         text = f"none of the {len(wanted)} frames wanted between {start} and {stop} can be decoded"
         raise UnitError(text, kind="damaged")
 
 
 def excerpt(facts: VideoFacts, start: int, stop: int) -> VideoFacts:
-    """What ``read_frames`` needs to know to read inside a stretch.
+    """Facts reduced to what ``read_frames`` needs inside a stretch.
 
-    Hours of video have thousands of key frames; a chunk carries the few that it may seek to.
+    An hour of video has thousands of key frames; a chunk carries the few that it may seek to.
 
     Args:
         facts: Of the whole video.
@@ -115,12 +116,12 @@ def _picture(frame: "av.VideoFrame", rotation: int) -> Image:
 
 
 def _key_of(facts: VideoFacts, index: int) -> int:
-    """Position, among the key frames, of the last one at or before a frame."""
+    """Position in ``key_frames`` of the last key frame at or before a frame."""
     return max(bisect_right(facts.key_frames, index, key=lambda key: key[0]) - 1, 0)
 
 
 def _runs(facts: VideoFacts, wanted: Sequence[int]) -> Iterator[list[int]]:
-    """Cut ``wanted`` where a seek to the next key frame passes over enough frames."""
+    """Cut ``wanted`` wherever a seek to the next key frame skips enough frames."""
     run: list[int] = []
     for index in wanted:
         if run and facts.key_frames[_key_of(facts, index)][0] - run[-1] >= _WORTH_A_SEEK:
@@ -136,8 +137,8 @@ def _read_run(
 ) -> Iterator[tuple[int, "av.VideoFrame"]]:
     """Decode from a key frame to the last frame of the run.
 
-    A key frame that does not come out itself (damaged, or the start of a gradual refresh) leaves the frames after it
-    to chance; decoding then starts one key frame earlier, so that every stretch sees the pictures of a single pass.
+    If the key frame itself is not decoded (it is damaged, or begins a gradual refresh), the frames after it are not
+    reliable. Decoding then starts one key frame earlier, so that every stretch yields the frames of a single pass.
     """
     nearest = _key_of(facts, run[0])
     decoded: Iterator[tuple[int, av.VideoFrame]] = iter(())
@@ -159,7 +160,7 @@ def _read_run(
 def _decode_from(
     container: "InputContainer", stream: "VideoStream", facts: VideoFacts, position: int
 ) -> Iterator[tuple[int, "av.VideoFrame"]]:
-    """All frames from a key frame on, each with its index, in order of presentation."""
+    """All frames from a key frame on, each with its index, in presentation order."""
     key_index, key_pts = facts.key_frames[position]
     seen: list[int] = []
     last = key_index - 1
@@ -169,7 +170,7 @@ def _decode_from(
             insort(seen, time)
         for frame in _decode(packet):
             shown = stamp(frame)
-            # What the decoder paints over damage depends on what it saw before; such a picture is no evidence.
+            # The decoder conceals damage with what it decoded before, which differs from stretch to stretch.
             if shown is None or shown < key_pts or frame.is_corrupt:
                 continue
             index = key_index + bisect_left(seen, shown)
@@ -179,7 +180,7 @@ def _decode_from(
 
 
 def _decode(packet: "av.Packet") -> "list[av.VideoFrame]":
-    """Frames that the packet completes; none where it is damaged."""
+    """Frames that the packet completes; none if it is damaged."""
     import av
 
     try:
@@ -193,8 +194,8 @@ def _packets_from(
 ) -> Iterable["av.Packet"]:
     """Packets from a key frame on.
 
-    Demuxers seek by decoding time or by position, and may land past the key frame; then an earlier one is aimed at,
-    and in the end a time before the first.
+    Demuxers seek by decoding time or by position and may land past the key frame; the next seek then aims at an
+    earlier key frame, and the last one at a time before the first.
     """
     key_pts = facts.key_frames[position][1]
     aims = [facts.key_frames[position - back][1] for back in _AIMS if back <= position]
@@ -223,7 +224,7 @@ def _seek(container: "InputContainer", stream: "VideoStream", pts: int) -> bool:
 
 
 def _demux(container: "InputContainer", stream: "VideoStream") -> Iterator["av.Packet"]:
-    """Packets of the stream; a demuxer that gives up ends them, as it ended the probe's count."""
+    """Packets of the stream; they end at the first error of the demuxer, as they did in the probe."""
     import av
 
     try:

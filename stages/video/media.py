@@ -1,4 +1,4 @@
-"""Opening untrusted media: known containers only, no second file or address, bounded pictures."""
+"""Opening untrusted media: known containers only, no second file or URL, frames of limited size."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# Playlists (HLS, DASH, concat) are left out on purpose: they make FFmpeg open what their text names, be it a local
-# file or an address of the inner network. Audio formats are in, so that "audio only" can be told from "no media".
+# Playlists (HLS, DASH, concat) are excluded: they make FFmpeg open whatever file or URL their text names, in the
+# internal network too. Audio formats are included, so that "audio only" can be distinguished from "no media".
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,rm,ivf,dv,mp3,wav,flac,aac"
 
-# Each refill of FFmpeg's buffer is one ranged request where the media lies in an object store.
+# Each refill of FFmpeg's buffer is one ranged request if the media is in an object store.
 _BUFFER_BYTES = 1 << 20
 
 
 def media_options(max_pixels: int) -> dict[str, str]:
-    """Options for FFmpeg's demuxer, also handed to the decoders that it opens to look into the streams."""
+    """Options for FFmpeg's demuxer, which passes them to the decoders that it opens to probe the streams."""
     return {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none", "max_pixels": str(max_pixels)}
 
 
@@ -30,11 +30,11 @@ def open_video(file: BinaryIO, max_pixels: int, threads: int = 1) -> Iterator[tu
 
     Args:
         file: Seekable binary file; it stays open.
-        max_pixels: Larger pictures are refused by the decoder before memory is taken for them.
+        max_pixels: The decoder refuses larger frames before it allocates memory for them.
         threads: Threads of the decoder.
 
     Raises:
-        UnitError: The file holds no video stream that can be decoded here.
+        UnitError: The file has no video stream that this build of FFmpeg can decode.
         av.FFmpegError: FFmpeg does not recognise the file.
     """
     import av
@@ -50,7 +50,7 @@ def open_video(file: BinaryIO, max_pixels: int, threads: int = 1) -> Iterator[tu
 
 
 def _video_stream(container: "InputContainer") -> "VideoStream":
-    """The first video stream that is no cover picture."""
+    """The first video stream that is not a cover image."""
     import av
 
     covers = av.stream.Disposition.attached_pic
@@ -64,6 +64,6 @@ def _video_stream(container: "InputContainer") -> "VideoStream":
 
 
 def stamp(timed: "av.Packet | av.VideoFrame") -> int | None:
-    """Presentation time in ticks; the decoding time stands in where a stream carries no other."""
+    """Presentation time in ticks, or the decoding time if the stream has no other."""
     pts: int | None = timed.pts if timed.pts is not None else timed.dts
     return pts

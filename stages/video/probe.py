@@ -1,4 +1,4 @@
-"""Facts of a video from one pass over its packets, and its refusal where they do not add up."""
+"""Facts of a video from one pass over its packets, and refusal of files whose packets contradict the header."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# Containers whose header states a running time; elsewhere FFmpeg guesses one, often far off.
+# Containers whose header states a duration. For others FFmpeg estimates one, often far off.
 _STATES_DURATION = ("mov", "matroska", "avi", "asf")
 
-# A file that lost its last seconds is still worth reading; one that lost more was cut.
+# A file that lacks its last frames is still worth reading; one that lacks more was cut during the download.
 _WHOLE = 0.95
 
 _TRIES_TO_DECODE = 100
@@ -28,7 +28,7 @@ _TRIES_TO_DECODE = 100
 
 @dataclass
 class _Scan:
-    """What the packets told, in stream ticks."""
+    """Times of the packets, in stream ticks."""
 
     stamps: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
@@ -37,11 +37,11 @@ class _Scan:
 
 
 def probe(file: BinaryIO, limits: VideoLimits) -> VideoFacts:
-    """Read every packet of a video, decode its first frame, and tell what it is.
+    """Read every packet of a video, decode its first frame, and return its facts.
 
     Args:
         file: Seekable binary file: an open local file, or a stream of an object store.
-        limits: Bounds beyond which the video is refused.
+        limits: Limits beyond which the video is refused.
 
     Returns:
         The facts; ``frame_index`` of a key frame is the rank of its pts among those of all packets.
@@ -68,17 +68,15 @@ def probe(file: BinaryIO, limits: VideoLimits) -> VideoFacts:
 
 def _refuse_above(value: float, most: float, unit: str) -> None:
     if value > most:
-        raise UnitError(f"the video has {value:,.15g} {unit}; the recipe admits {most:,.15g}", kind="too_large")
+        raise UnitError(f"the video has {value:,.15g} {unit}; the recipe allows {most:,.15g}", kind="too_large")
 
 
 def _check_header(container: "InputContainer", stream: "VideoStream", limits: VideoLimits) -> None:
-    """Refuse by what the header says alone, before a picture is decoded."""
+    """Refuse by the header alone, before a frame is decoded."""
     context = stream.codec_context
     if not context.width * context.height:
-        # FFmpeg forgets a size that it refuses.
-        text = (
-            f"the header states no picture size, or one above the {limits.max_pixels:,} pixels that the recipe admits"
-        )
+        # FFmpeg drops a size that it refuses.
+        text = f"the header states no frame size, or one above the {limits.max_pixels:,} pixels that the recipe allows"
         raise UnitError(text, kind="too_large")
     _refuse_above(context.width * context.height, limits.max_pixels, f"pixels ({context.width}x{context.height})")
     _refuse_above(_stated_duration(container) or 0, limits.max_duration_s, "seconds")
@@ -92,7 +90,7 @@ def _stated_duration(container: "InputContainer") -> float | None:
 
 
 def _scan(container: "InputContainer", stream: "VideoStream", limits: VideoLimits) -> _Scan:
-    """Pass over all packets of all streams; a demuxer that gives up ends the pass."""
+    """Read all packets of all streams, up to the first error of the demuxer."""
     import av
 
     scan = _Scan()
@@ -115,14 +113,14 @@ def _scan(container: "InputContainer", stream: "VideoStream", limits: VideoLimit
 def _count(scan: _Scan, packet: "av.Packet", time: int, limits: VideoLimits) -> None:
     if packet.is_keyframe:
         scan.keys.append(time)
-    # Packets that an edit list cuts away are decoded for the sake of others, and never shown.
+    # Packets that an edit list hides are decoded because others refer to them, and never shown.
     if not packet.is_discard:
         scan.stamps.append(time)
         _refuse_above(len(scan.stamps), limits.max_frames, "frames")
 
 
 def _check_whole(container: "InputContainer", stream: "VideoStream", scan: _Scan) -> None:
-    """Compare what is there with what the header announces."""
+    """Compare the packets that were found with those that the header announces."""
     found, announced = len(scan.stamps), stream.frames
     if found < _WHOLE * announced:
         text = f"the file holds {found:,} of the {announced:,} frames that its header announces"
@@ -156,11 +154,11 @@ def _facts(container: "InputContainer", stream: "VideoStream", scan: _Scan) -> V
 
 
 def _rising(keys: list[int], base: Fraction) -> list[int]:
-    """The key frames' times, in decoding order, which is the order of time as well unless the clock is broken."""
+    """The key frames' times in decoding order, which is ascending unless the clock is broken."""
     for before, after in pairwise(keys):
         if after <= before:
             jump = f"jumps from {float(before * base):.3f} s to {float(after * base):.3f} s"
-            advice = "write the file anew with one clock (ffmpeg -i in -c copy out.mkv)"
+            advice = "rewrite the file with one clock (ffmpeg -i in -c copy out.mkv)"
             raise UnitError(f"the video's clock {jump}: {advice}", kind="damaged")
     return keys
 
@@ -169,7 +167,7 @@ def _first_frame(container: "InputContainer", stream: "VideoStream") -> "av.Vide
     """The first frame that decodes, among the first packets."""
     import av
 
-    reason = "the decoder gave nothing"
+    reason = "the decoder returned nothing"
     for tries, packet in enumerate(container.demux(stream)):
         try:
             frames = packet.decode()
@@ -183,7 +181,7 @@ def _first_frame(container: "InputContainer", stream: "VideoStream") -> "av.Vide
 
 
 def _displayed(facts: VideoFacts, frame: "av.VideoFrame") -> VideoFacts:
-    """Size and rotation as a viewer sees them."""
+    """Facts with the size and rotation of the displayed frame."""
     clockwise = round(-frame.rotation / 90) * 90 % 360
     width, height = frame.width, frame.height
     if clockwise in (90, 270):

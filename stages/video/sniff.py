@@ -1,13 +1,13 @@
-"""What the first bytes of a file look like, in words, for errors that a person can act upon."""
+"""What the first bytes of a file look like, in words, for errors that the user can act on."""
 
 from typing import BinaryIO
 
 from stages.errors import UnitError
 
 _MAGIC = [
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"GIF8", "a GIF picture"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x89PNG", "a PNG image"),
+    (b"GIF8", "a GIF image"),
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "gzip-compressed data"),
@@ -29,11 +29,11 @@ def size_of(file: BinaryIO) -> int:
 
 
 def unreadable(file: BinaryIO, reason: str) -> UnitError:
-    """The error for a file in which FFmpeg finds no media: what it is, or where it was cut.
+    """The error for a file in which FFmpeg finds no media: what the file is, or where it was cut.
 
     Args:
         file: The file, seekable.
-        reason: FFmpeg's own words.
+        reason: FFmpeg's message.
     """
     size = size_of(file)
     file.seek(0)
@@ -46,7 +46,7 @@ def unreadable(file: BinaryIO, reason: str) -> UnitError:
 
 
 def describe(head: bytes) -> str:
-    """Name the kind of file that begins with ``head``."""
+    """Describe the kind of file that begins with ``head``."""
     if not head:
         return "the file is empty"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -70,7 +70,7 @@ def _unreadable_mp4(file: BinaryIO, size: int, reason: str) -> UnitError:
 
 
 def _top_boxes(file: BinaryIO, size: int) -> tuple[set[bytes], int]:
-    """Names of the top-level boxes of an MP4 (ISO/IEC 14496-12, 4.2) and the end of the last that is announced."""
+    """Names of the top-level boxes of an MP4 (ISO/IEC 14496-12, 4.2) and the end of the last one announced."""
     names: set[bytes] = set()
     position = 0
     while position + 8 <= size and len(names) < 64:

@@ -1,7 +1,7 @@
-"""A wall-clock limit for code that cannot be interrupted: FFmpeg's demuxers and decoders, and files that never answer.
+"""A wall-clock limit for code that cannot be interrupted: FFmpeg's demuxers and decoders, and reads that never return.
 
-A call in C cannot be stopped, neither by an exception nor by a signal; only its process can. So the call runs in a
-thread. Past its limit it is given up: the caller gets an error and the process ends soon after, with the thread in it.
+Neither an exception nor a signal stops a call in C; only its process can be ended. The call therefore runs in a thread.
+Past the limit it is abandoned: the caller gets an error, and the process ends soon after, with the thread in it.
 """
 
 import faulthandler
@@ -15,31 +15,31 @@ from stages.errors import UnitError
 
 T = TypeVar("T")
 
-# Time to hand the error over before the process ends.
+# Time to report the error before the process ends.
 _LEAVE_AFTER_S: Final = 3.0
 
-# Past the limit by this much the process ends even if the call in C keeps Python itself from running.
+# This long after the limit the process ends even if the call in C holds the interpreter's lock.
 _LAST_RESORT_S: Final = 30.0
 
-_given_up = threading.Event()
+_abandoned = threading.Event()
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """Call, and give up after so many seconds.
+    """Call a function, and abandon it after a time limit.
 
     Args:
-        seconds: Limit by the wall clock.
-        call: What to do; it may hang in C.
+        seconds: Wall-clock limit.
+        call: The function; it may hang in C.
 
     Returns:
         What the call returns.
 
     Raises:
-        UnitError: Of kind ``timeout``. The process ends some seconds later: what hangs in it cannot be stopped.
+        UnitError: Of kind ``timeout``. The process ends some seconds later, as the thread that hangs cannot be stopped.
         Exception: Whatever the call raises.
     """
-    if _given_up.is_set():
-        # Work that was handed to this process before it could leave; whoever sent it sends it to another.
+    if _abandoned.is_set():
+        # Work that reached this process before it ended; the sender retries it in another process.
         leave()
     answer: dict[str, Any] = {}
     thread = threading.Thread(target=_answer, args=(call, answer), daemon=True)
@@ -50,7 +50,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     finally:
         faulthandler.cancel_dump_traceback_later()
     if thread.is_alive():
-        _given_up.set()
+        _abandoned.set()
         timer = threading.Timer(_LEAVE_AFTER_S, leave)
         timer.daemon = True
         timer.start()
@@ -65,12 +65,12 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def leave() -> None:
-    """End the process at once, without waiting for any thread."""
+    """End the process at once, without waiting for threads."""
     os._exit(1)
 
 
 def _answer(call: Callable[[], Any], answer: dict[str, Any]) -> None:
     try:
         answer["returned"] = call()
-    except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+    except BaseException as error:  # noqa: BLE001 - passed to the caller, which raises it
         answer["error"] = error

@@ -213,7 +213,7 @@ def test_the_lists_are_tables_of_the_corpus(detected: Any, tmp_path: Path, capsy
     ("change", "told"),
     [
         ({"dets": b"cposix\nsystem\n(Vtouch /tmp/x\ntR."}, "dets.pkl: refused: it names posix.system"),
-        ({"names": "not a name\n"}, "vnames.txt, line 1: 'not a name' is no country+city+videoId"),
+        ({"names": "not a name\n"}, "vnames.txt, line 1: 'not a name' is not a country+city+videoId"),
         ({"options": ["--url", "http://x/"]}, "--url 'http://x/': expected a URL with {id} in it"),
         ({"options": ["--url", "file:///{id}"]}, "is not an http:// or https:// URL"),
         ({"dets": pickle.dumps({"peru+lima+ABCDEFGHIJK": {}})}, "no video was imported: none of its names is in"),

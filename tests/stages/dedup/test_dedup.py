@@ -255,7 +255,8 @@ def test_of_leaders_equally_alike_the_better_one_is_named(monkeypatch):
     assert follow(Looks(hashes(0, flipped(0, 8), flipped(0, 4))), HASH).tolist() == [-1, -1, 0]
 
 
-def test_hashes_are_compared_with_all_leaders_beyond_the_exact_limit():
+def test_hashes_are_compared_with_all_leaders_beyond_the_exact_limit(monkeypatch):
+    monkeypatch.setattr(leaders, "_BLOCK", 2)
     features = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0]] * 4, np.float32)
     rule = Rule(max_hash_distance=4, min_cosine=0.9, cosine_hash_distance=4)
     looks = Looks(hashes(*[0] * 16), features)

@@ -37,7 +37,9 @@ def test_names_are_country_city_and_id(text: str, place: str, youtube_id: str) -
 def test_a_list_with_a_line_that_is_no_name_is_refused_by_its_line(tmp_path: Path) -> None:
     path = tmp_path / "vnames.txt"
     path.write_text(f"{NAME}\n\n{NAME}\nhttps://www.youtube.com/watch?v=abcdefghijk\n")
-    with pytest.raises(ValueError, match=r"vnames\.txt, line 4: 'https://www\.youtube.*' is no country\+city\+videoId"):
+    with pytest.raises(
+        ValueError, match=r"vnames\.txt, line 4: 'https://www\.youtube.*' is not a country\+city\+videoId"
+    ):
         read_names(path)
     path.write_text(f"\ufeff{NAME}\r\n{NAME}\r\n")
     assert list(read_names(path)) == [NAME]
@@ -59,7 +61,7 @@ def test_one_file_a_folder_and_an_archive_give_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(pickle.dumps([1, 2]), "holds a list"), (b"<html>", "no whole pickle|damaged, or forged")]
+    ("content", "told"), [(pickle.dumps([1, 2]), "is a list"), (b"<html>", "not a complete pickle|damaged, or forged")]
 )
 def test_another_file_is_refused(content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / "dets.pkl").write_bytes(content)
@@ -87,11 +89,11 @@ def test_rows_of_both_releases() -> None:
     [
         ([1], "a list, expected a dict by frame"),
         ({0: [(0, BOX)]}, "frame 0 comes before the first, number 1"),
-        ({"7": [(0, BOX)]}, "'7' is no number of a frame"),
+        ({"7": [(0, BOX)]}, "'7' is not a frame number"),
         ({7: [(0, {"conf": 1})]}, "frame 7: KeyError"),
-        ({7: [(0, {"bbox": np.ones(3)})]}, "is no x1, y1, x2, y2"),
-        ({7: [(0, {"bbox": np.array([9, 1, 2, 3])})]}, "is no x1, y1, x2, y2"),
-        ({7: [(0, {"bbox": np.array([1, 1, np.nan, 3])})]}, "is no x1, y1, x2, y2"),
+        ({7: [(0, {"bbox": np.ones(3)})]}, "is not x1, y1, x2, y2"),
+        ({7: [(0, {"bbox": np.array([9, 1, 2, 3])})]}, "is not x1, y1, x2, y2"),
+        ({7: [(0, {"bbox": np.array([1, 1, np.nan, 3])})]}, "is not x1, y1, x2, y2"),
         ({7: 3}, "frame 7: TypeError"),
     ],
 )

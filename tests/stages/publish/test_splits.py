@@ -99,7 +99,7 @@ def test_one_video_is_cut_into_stretches_of_time():
     assert val.min() % 10 == 0
     assert len(val) / len(seconds) == pytest.approx(0.2, abs=0.07)
     assert plan.statement.startswith("one video, so split by time and not by video: train 0.0-")
-    assert "4 crops just before a border stand in no split" in plan.statement
+    assert "4 crops just before a border are in no split" in plan.statement
 
 
 def test_order_of_the_crops_does_not_matter():

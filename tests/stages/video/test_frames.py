@@ -232,7 +232,7 @@ def test_files_of_an_object_store_read_like_local_ones() -> None:
 def test_wanted_frames_must_rise_inside_the_stretch(wanted: list[int]) -> None:
     with CLIP.open("rb") as file:
         facts = probe(file, LIMITS)
-        with pytest.raises(ValueError, match="must rise and lie in"):
+        with pytest.raises(ValueError, match="must be ascending and lie in"):
             list(read_frames(file, facts, 0, 20, wanted))
 
 

@@ -63,7 +63,7 @@ def test_mean_rate_of_uneven_times(tmp_path: Path) -> None:
         (b'{"error": "quota exceeded"}', "JSON text"),
         (b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/secret.ts\n", "an M3U playlist"),
         (b"ffconcat version 1.0\nfile /etc/passwd\n", "plain text that begins 'ffconcat"),
-        (b"\xff\xd8\xff\xe0" + bytes(400), "a JPEG picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(400), "a JPEG image"),
         (b"PK\x03\x04" + bytes(400), "a ZIP archive"),
         (b"\x1f\x8b" + bytes(400), "gzip"),
         (b"nothing much", "plain text that begins 'nothing much'"),
@@ -174,10 +174,10 @@ def test_a_header_of_ten_hours_on_six_seconds_is_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({"max_bytes": 1000}, "3,962,779 bytes; the recipe admits 1,000"),
-        ({"max_pixels": 300_000}, "442,368 pixels (768x576); the recipe admits 300,000"),
-        ({"max_duration_s": 60}, "79.5 seconds; the recipe admits 60"),
-        ({"max_frames": 100}, "795 frames; the recipe admits 100"),
+        ({"max_bytes": 1000}, "3,962,779 bytes; the recipe allows 1,000"),
+        ({"max_pixels": 300_000}, "442,368 pixels (768x576); the recipe allows 300,000"),
+        ({"max_duration_s": 60}, "79.5 seconds; the recipe allows 60"),
+        ({"max_frames": 100}, "795 frames; the recipe allows 100"),
     ],
 )
 def test_limits(limits: dict[str, float], said: str) -> None:
@@ -192,7 +192,7 @@ def test_a_header_of_huge_pictures_is_refused(tmp_path: Path) -> None:
     assert struct.unpack("<ii", content[at : at + 8]) == (192, 128)
     content[at : at + 8] = struct.pack("<ii", 16_384, 16_384)
     error = refusal(bytes(content))
-    assert (error.kind, "above the 35,389,440 pixels that the recipe admits" in str(error)) == ("too_large", True)
+    assert (error.kind, "above the 35,389,440 pixels that the recipe allows" in str(error)) == ("too_large", True)
 
 
 def test_frames_that_do_not_decode_are_damage(tmp_path: Path) -> None:
