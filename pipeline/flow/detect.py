@@ -231,8 +231,9 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 
 def _files(recipe: Recipe) -> dict[str, str | None]:
-    detect = recipe.detect
-    files: dict[str, str | None] = {"detect.rules.preset": preset_path(detect.rules.preset)}
+    detect, preset = recipe.detect, recipe.detect.rules.preset
+    # The values of luperson are the defaults of the block; no file is read for them.
+    files = {"detect.rules.preset": None if preset == "luperson" else preset_path(preset)}
     if detect.source == "detector":
         _, family, config = choose(detect)
         files["detect.model"] = family.weights(config)

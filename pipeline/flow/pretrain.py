@@ -189,7 +189,7 @@ def train_share(
 
 
 def _part(pace: "Pace") -> Part:
-    note = f"loss {pace.loss:.4g}, {pace.rate:.3g} crops/s"
+    note = f"loss {pace.loss:.4g}, {pace.rate:,.0f} crops/s"
     return Part(step="step", done=pace.step, total=pace.total, note=note, seconds_left=pace.seconds_left)
 
 

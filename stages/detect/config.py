@@ -113,10 +113,8 @@ class RulesConfig(Config):
         return self
 
 
-def preset_path(preset: str) -> str | None:
-    """File of a set of rules; None for ``luperson``, whose values are the defaults of ``RulesConfig``."""
-    if preset == "luperson":
-        return None
+def preset_path(preset: str) -> str:
+    """File of a set of rules: ``luperson``, ``webperson``, or the path of a YAML file."""
     return locate(preset if preset.endswith((".yaml", ".yml")) else f"recipes/filters/{preset}.yaml")
 
 
@@ -126,7 +124,7 @@ def read_preset(preset: str) -> dict[str, Any]:
     Raises:
         ValueError: There is no such set, or it holds no keys.
     """
-    path = Path(preset_path(preset) or preset)
+    path = Path(preset_path(preset))
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
