@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.run.progress import counted
+
 Format = Literal["table", "csv", "json"]
 Rows = Sequence[tuple[Any, ...]]
 
@@ -63,7 +65,7 @@ def _table(names: Sequence[str], rows: Rows, *, more: bool) -> str:
         table.add_column(Text(name), justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    count = f"first {len(rows)} rows, csv and json give all" if more else f"{len(rows)} row{'s' * (len(rows) != 1)}"
+    count = f"first {len(rows)} rows, csv and json give all" if more else counted(len(rows), "row")
     return f"{_draw(table)}({count})\n"
 
 

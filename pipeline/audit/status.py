@@ -14,6 +14,7 @@ from rich.text import Text
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, ledger_stages, query
 from pipeline.flow.order import WRITERS
+from pipeline.run.progress import counted
 from schemas.tables import LEDGER
 
 # A run is taken for killed when it settles no unit for this long, and for ten times as long as a unit takes it.
@@ -153,7 +154,8 @@ def render(status: Status) -> Iterator[RenderableType]:
     elif status.last_run:
         yield Text(f"Run {status.last_run} has started and has not announced a stage yet.")
     for reason in status.reasons:
-        yield Text(f"\n{reason.stage}: {reason.units} unit(s) {reason.kind}, such as {reason.example}", style="bold")
+        units = counted(reason.units, "unit")
+        yield Text(f"\n{reason.stage}: {units} {reason.kind}, such as {reason.example}", style="bold")
         yield Text(f"  {reason.message}")
 
 

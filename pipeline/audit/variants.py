@@ -165,7 +165,7 @@ def dependents(corpus: Corpus, name: str) -> list[str]:
         others = connection.sql(_OTHERS, params={"name": name, "stages": stages}).fetchall()
     finally:
         catalog.close(connection)
-    found = [f"its manifest of {row['published_crops']} crops"] if row["published"] is not None else []
+    found = [f"its manifest of {counted(row['published_crops'], 'crop')}"] if row["published"] is not None else []
     found += [f"{counted(row['checkpoints'], 'training')} on that manifest"] if row["checkpoints"] else []
     return found + [counted(count, f"{stage} unit") for stage, count in others]
 

@@ -19,6 +19,7 @@ from pipeline.corpus.live import live_files, read_live
 from pipeline.flow.chunk_units import CHUNK, chunk_rows, facts_of, read_within
 from pipeline.flow.discover import LISTINGS
 from pipeline.recipe import Recipe
+from pipeline.run.progress import counted
 from pipeline.run.stage import Job, Writer, units
 from pipeline.run.stream import BUSY_CPUS, Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
@@ -119,12 +120,13 @@ def _log_references(todo: pa.Table) -> None:
     known = dict(zip(todo["video_id"].to_pylist(), todo["reference"].to_pylist(), strict=True))
     counts = Counter(json.loads(text)["evidence"] for text in known.values())
     evidences = ", ".join(f"{count} {evidence}" for evidence, count in counts.most_common())
-    log.info("detect: imported boxes of %d videos; the frame size that they refer to: %s", len(known), evidences)
+    videos = counted(len(known), "video")
+    log.info("detect: imported boxes of %s; the frame size that they refer to: %s", videos, evidences)
     if counts["ambiguous"]:
         log.warning(
-            "detect: %d video(s) may have been published at several sizes; the most likely one is used: "
+            "detect: %s may have been published at several sizes; the most likely one is used: "
             "SELECT DISTINCT video_id FROM detections WHERE reference = 'ambiguous'",
-            counts["ambiguous"],
+            counted(counts["ambiguous"], "video"),
         )
 
 

@@ -129,7 +129,7 @@ def test_garbage_of_a_superseded_recipe_is_found_and_removed(tmp_path: Path, cap
     assert rows(corpus, "captions") != before
     (corpus / "crops" / "deadbeef.parquet").write_bytes(b"left by a killed run")
     spared = reidforge("gc", str(corpus))
-    assert spared.stdout.splitlines()[-1].startswith("0 file(s)")
+    assert spared.stdout.splitlines()[-1].startswith("0 files")
     after = rows(corpus, "captions")
     listed = reidforge("gc", str(corpus), "--dry-run", "--min-age", "0")
     assert "crops/deadbeef.parquet" in listed.stdout
@@ -137,4 +137,4 @@ def test_garbage_of_a_superseded_recipe_is_found_and_removed(tmp_path: Path, cap
     assert removed.returncode == 0
     assert not (corpus / "crops" / "deadbeef.parquet").exists()
     assert rows(corpus, "captions") == after
-    assert reidforge("gc", str(corpus), "--min-age", "0").stdout.startswith("0 file(s)")
+    assert reidforge("gc", str(corpus), "--min-age", "0").stdout.startswith("0 files")

@@ -90,7 +90,7 @@ def test_the_command_prints_it_and_the_reasons(tmp_path: Path, capsys: pytest.Ca
         "time left",
         "detect 10 0 0 1 330 20",
         "detect 3.6 0.9 55.0 3 min",
-        "detect: 1 unit(s) damaged, such as v/3",
+        "detect: 1 unit damaged, such as v/3",
         "[bold] byte 7",
     ):
         assert part in said

@@ -274,7 +274,7 @@ def test_from_published_lists_to_crops(detected: Any, tmp_path: Path) -> None:
         run = functools.partial(reidforge, "run", str(recipe), *choice, "--until", "detect")
         first = run()
         assert first.returncode == 0, first.stderr
-        assert "imported boxes of 1 videos; the frame size that they refer to: 1 given" in first.stderr
+        assert "imported boxes of 1 video; the frame size that they refer to: 1 given" in first.stderr
         assert "Nothing to do" in run().stdout
     assert ask(corpus, "SELECT count(*) FROM detections") == [(detections.num_rows,)]
     assert ask(corpus, "SELECT count(*), count(DISTINCT crop_id) FROM crops JOIN imported USING (detection_id)") == [
