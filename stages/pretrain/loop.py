@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -141,8 +140,7 @@ class _Training:
         self.began = self.clock = (self.progress.step, time.monotonic())
         while self.progress.step < self.total:
             self._epoch(train_stream)
-        if not any(entry["phase"] != "train" and entry["step"] == self.total for entry in self.progress.history):
-            self._evaluate(val_stream)
+        self._evaluate(val_stream)
         model = self.method.export(self.directory / "model") if self.rank == 0 else None
         if self.writer is not None:
             self.writer.close()
@@ -235,7 +233,9 @@ class _Training:
             return
         entry = self._entry("val")
         if self.rank == 0:
-            with _inference(self.module), self._autocast():
+            # The next step sets the training mode again.
+            self.module.eval()
+            with torch.inference_mode(), self._autocast():
                 entry |= self.method.evaluate(val_stream(), self.device)
         barrier()
         self.progress.history.append(entry)
@@ -257,18 +257,6 @@ def metric_rows(entry: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of ``schemas.tables.METRICS``, without unit_id, of one report."""
     common = {name: entry[name] for name in ("step", "epoch", "phase")}
     return [common | {"name": name, "value": float(value)} for name, value in entry.items() if name not in common]
-
-
-@contextmanager
-def _inference(module: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the mode is restored afterwards."""
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        module.train(was_training)
 
 
 def _writer(folder: Path, step: int) -> Any:

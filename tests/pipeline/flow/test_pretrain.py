@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.corpus.files import Corpus
-from pipeline.flow.manifest_stream import Share
+from pipeline.flow.manifest_stream import Share, count_rows
 from pipeline.flow.pretrain import STAGE, train_share
 from pipeline.recipe import Recipe
 from pipeline.run.progress import Part
@@ -36,13 +36,17 @@ def metrics(corpus: Corpus) -> list[dict[str, Any]]:
     return corpus.read_table("run/metrics.parquet").to_pylist()
 
 
+def rows_of(corpus: Corpus, split: str) -> int:
+    return count_rows(corpus, [corpus.relative(info.path) for info in corpus.files(f"manifests/{VARIANT}")], split)
+
+
 def test_any_method_runs_from_the_manifest_to_files_in_the_corpus(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(METHODS, "momentum", Momentum)
     parts: list[Part] = []
     reports: list[dict[str, Any]] = []
-    settings = recipe("momentum", checkpoint_every_steps=2, keep_checkpoints=1)
+    settings = recipe("momentum", checkpoint_every_steps=1, keep_checkpoints=2)
 
     def report(entry: dict[str, Any]) -> None:
         reports.append(entry)
@@ -57,13 +61,14 @@ def test_any_method_runs_from_the_manifest_to_files_in_the_corpus(
 
     with pytest.raises(Lost):
         run()
-    assert corpus.exists("run/checkpoints/step-00000002/state.pt")
+    assert corpus.exists("run/checkpoints/step-00000003/state.pt")
     run()
     assert [(entry["step"], "loss" in entry) for entry in reports] == [
-        (0, False), (1, True), (2, True), (3, True), (3, True), (4, True), (4, False),
+        (0, False), (1, True), (2, True), (3, True), (4, True), (4, False),
     ]  # fmt: skip
     stored = sorted(corpus.relative(info.path) for info in corpus.files("run"))
     assert [path for path in stored if path.endswith(".pt")] == [
+        "run/checkpoints/step-00000003/state.pt",
         "run/checkpoints/step-00000004/state.pt",
         "run/model/encoder.pt",
     ]
@@ -71,24 +76,50 @@ def test_any_method_runs_from_the_manifest_to_files_in_the_corpus(
     assert {row["unit_id"] for row in rows} == {"u"}
     assert [row["step"] for row in rows if row["name"] == "similarity"] == [1, 2, 3, 4]
     assert {row["step"] for row in rows if row["phase"] == "val"} == {0, 4}
+    assert {row["value"] for row in rows if row["name"] == "gallery"} == {rows_of(corpus, "val")}
     (loss,) = (row["value"] for row in rows if (row["name"], row["step"]) == ("loss", 4))
     assert str(parts[-1]).startswith(f"step 4 of 4, loss {loss:.4g}, ")
     assert re.search(r", [\d,]+ crops/s$", str(parts[-1]))
 
 
-def test_a_method_without_evaluation_reads_no_other_split(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Momentum, "evaluation_columns", ())
-    monkeypatch.setitem(METHODS, "momentum", Momentum)
+def train_alone(corpus: Corpus, settings: Recipe, share: Share) -> None:
     train_share(
         corpus=corpus,
-        recipe=recipe("momentum", max_steps=1),
+        recipe=settings,
         folder="run",
         unit="u",
-        share=Share(),
+        share=share,
         report=lambda _: None,
         progress=lambda _: None,
     )
+
+
+def test_a_method_without_evaluation_reads_no_other_split(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Momentum, "evaluation_columns", ())
+    monkeypatch.setitem(METHODS, "momentum", Momentum)
+    train_alone(corpus, recipe("momentum", max_steps=1), Share())
     assert {row["phase"] for row in metrics(corpus)} == {"train"}
+
+
+def test_a_manifest_without_a_val_split_is_trained_without_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "momentum", Momentum)
+    corpus = small_corpus(str(tmp_path / "whole"), splits={"train": 1.0})
+    train_alone(corpus, recipe("momentum", max_steps=None, epochs=1), Share())
+    assert {row["phase"] for row in metrics(corpus)} == {"train"}
+
+
+def test_an_epoch_counts_the_rows_of_the_training_split(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "momentum", Momentum)
+    train_alone(corpus, recipe("momentum", max_steps=None, epochs=1), Share())
+    assert max(row["step"] for row in metrics(corpus)) == rows_of(corpus, "train") // 8
+
+
+def test_only_the_first_worker_writes_the_results(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "momentum", Momentum)
+    train_alone(corpus, recipe("momentum", max_steps=1), Share(rank=1, world=2))
+    assert not corpus.exists("run/metrics.parquet")
 
 
 def test_the_method_decides_the_fingerprint(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ class Momentum:
         same = np.array([[one["captions"] == other["captions"] for other in rows] for one in rows])
         others = ~np.eye(len(rows), dtype=bool)
         similarity = F.normalize(features, dim=1) @ F.normalize(features, dim=1).T
-        return retrieval_metrics(np.where(others, similarity.numpy(), -2.0), same & others)
+        found = retrieval_metrics(np.where(others, similarity.numpy(), -2.0), same & others)
+        return found | {"gallery": float(len(rows))}
 
     def export(self, directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@ from stages.errors import UnitError
 from stages.pretrain.checkpoint import latest
 from stages.pretrain.config import PretrainConfig
 from stages.pretrain.loop import Result, schedule, train
+from stages.pretrain.methods import METHODS
+from stages.pretrain.methods.clip import Clip
 from stages.pretrain.two_towers import TwoTowers, export
 from tests.stages.pretrain.pretrain_toys import architecture, config, row, stream_of
 
@@ -82,13 +84,68 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path: Path, stop: int
         assert torch.equal(value, weights(resumed)[name]), name
     assert whole.metrics == resumed.metrics
     assert whole.unreadable == resumed.unreadable >= 2
+    # Events of the lost steps, written before the machine was lost, are shown once.
+    events = EventAccumulator(str(tmp_path / "cut" / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
-    settings, steps = config(tmp_path), []
-    first = run(settings, tmp_path / "run")
-    run(settings, tmp_path / "run", lambda metrics, _: steps.append(metrics["step"]), resume_from=first.checkpoint)
-    assert steps == []
+    settings, reports = config(tmp_path, max_steps=2), []
+    val = stream_of(ROWS[:4])
+
+    def keep(metrics: dict[str, Any], _: Path | None) -> None:
+        reports.append((metrics["phase"], metrics["step"]))
+
+    run(settings, tmp_path / "run", keep, val=val)
+    assert reports == [("val", 0), ("train", 1), ("train", 2), ("val", 2)]
+    checkpoint = latest(tmp_path / "run" / "checkpoints")
+    # The last checkpoint precedes the last evaluation, so only that is repeated.
+    run(settings, tmp_path / "run", keep, val=val, resume_from=checkpoint)
+    assert reports[4:] == [("val", 2)]
+
+
+def test_a_checkpoint_of_more_workers_is_refused(tmp_path: Path) -> None:
+    settings = config(tmp_path, max_steps=1)
+    checkpoint = run(settings, tmp_path / "run").checkpoint
+    assert checkpoint is not None
+    state = torch.load(checkpoint / "state.pt", weights_only=True)
+    torch.save(state | {"workers": state["workers"] * 2}, checkpoint / "state.pt")
+    with pytest.raises(UnitError, match="was written by 2 workers and cannot be resumed with 1"):
+        run(settings, tmp_path / "run", resume_from=checkpoint)
+
+
+def test_losses_are_reported_every_so_many_steps_and_with_every_checkpoint(tmp_path: Path) -> None:
+    settings = config(tmp_path, log_every_steps=2, checkpoint_every_steps=3, epochs=3, max_steps=7)
+    result = run(settings, tmp_path / "run")
+    assert [entry["step"] for entry in result.metrics if entry["name"] == "loss"] == [2, 3, 4, 6, 7]
+
+
+def test_an_epoch_has_as_many_steps_as_it_has_whole_batches(tmp_path: Path) -> None:
+    data = [row(number) for number in range(23)]
+    result = train(config(tmp_path), stream_of(data), None, tmp_path / "run", lambda *_: None, rows=23)
+    assert result.step == 2
+    assert [entry["epoch"] for entry in result.metrics if entry["name"] == "loss"] == [1, 2]
+
+
+@pytest.mark.parametrize("limit", [None, 0.01])
+def test_gradients_are_clipped_to_their_norm(tmp_path: Path, limit: float | None) -> None:
+    result = run(config(tmp_path, clip_norm=limit, max_steps=1, betas=(0.8, 0.9)), tmp_path / "run")
+    assert result.checkpoint is not None
+    optimizer = torch.load(result.checkpoint / "state.pt", weights_only=True)["optimizer"]
+    # After the first step the mean of the gradients is a fifth of the gradient.
+    norm = 5 * torch.stack([value["exp_avg"].norm() for value in optimizer["state"].values()]).norm()
+    if limit is None:
+        assert norm > 0.1
+    else:
+        assert float(norm) == pytest.approx(limit, rel=1e-3)
+    assert {tuple(group["betas"]) for group in optimizer["param_groups"]} == {(0.8, 0.9)}
+
+
+def test_the_learning_rate_of_a_step_is_that_of_the_schedule(tmp_path: Path) -> None:
+    result = run(config(tmp_path, warmup_share=0.5, learning_rate=6e-3), tmp_path / "run")
+    rates = [entry["value"] for entry in result.metrics if entry["name"] == "learning_rate"]
+    assert rates == pytest.approx([2e-3, 4e-3, 6e-3, 6e-3, 4e-3, 2e-3])
 
 
 def test_checkpoints_are_pruned_and_reported(tmp_path: Path) -> None:
@@ -110,13 +167,14 @@ def test_max_steps_ends_the_schedule(tmp_path: Path) -> None:
     assert rates[-1] < rates[1]
 
 
-@pytest.mark.parametrize("decay", ["linear", "cosine"])
-def test_schedule_rises_and_falls(tmp_path: Path, decay: str) -> None:
+@pytest.mark.parametrize(("decay", "later"), [("linear", 2 / 3), ("cosine", 3 / 4)])
+def test_schedule_rises_and_falls(tmp_path: Path, decay: str, later: float) -> None:
     settings = config(tmp_path, decay=decay, warmup_share=0.1)
     factors = [schedule(step, 100, settings) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == factors[10] == pytest.approx(1.0)
     assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[40] == pytest.approx(later)
     assert schedule(100, 100, settings) == pytest.approx(0.0)
 
 
@@ -178,7 +236,16 @@ def _worker(rank: int, folder: str) -> None:
     settings = config(Path(folder) / str(rank), workers=2, checkpoint_every_steps=2)
     # The second worker has fewer rows, and must still do as many steps.
     mine = ROWS[:20] if rank == 0 else ROWS[20:]
+    made: list[Clip] = []
+
+    class Kept(Clip):
+        def __init__(self, config: PretrainConfig) -> None:
+            super().__init__(config)
+            made.append(self)
+
+    METHODS["clip"] = Kept
     result = train(settings, stream_of(mine), None, Path(folder), lambda *_: None, rows=36)
+    torch.save(made[0].state_dict(), f"{folder}/weights{rank}.pt")
     torch.save([result.step, str(result.model), result.checkpoint is None], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -192,3 +259,5 @@ def test_two_workers_train_together(tmp_path: Path) -> None:
     assert first == [6, str(tmp_path / "model"), False]
     assert second == [6, "None", True]
     assert latest(tmp_path / "checkpoints") is not None
+    one, other = (torch.load(tmp_path / f"weights{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())

@@ -61,7 +61,7 @@ def test_metrics_refuse_wrong_similarities(similarity: np.ndarray) -> None:
         retrieval_metrics(similarity, np.zeros((1, 2), bool))
 
 
-def test_stated_set_holds_what_captions_tell() -> None:
+def test_stated_set_holds_what_captions_state() -> None:
     stated = stated_set([attribute("hat", "hat"), attribute("bag", "none", used=False)])
     assert stated == {("hat", "hat")}
     assert stated_set(None) == frozenset()
@@ -76,6 +76,16 @@ def test_evaluation_queries_a_text_once_and_skips_broken_crops(tmp_path: Path) -
     assert found["gallery"] == 3
     assert found["queries"] == 4
     assert 0 < found["map"] <= 1
+
+
+def test_a_text_is_answered_by_the_stated_sets_of_all_crops_that_have_it(tmp_path: Path) -> None:
+    towers = TwoTowers(config(tmp_path)).eval()
+    # One image for all, so scores tie and a crop that is not relevant would come first.
+    rows = [row(n) | {"jpeg": row(0)["jpeg"], "captions": ["a person"]} for n in range(3)]
+    with torch.inference_mode():
+        found = evaluate(towers, towers.inputs(), table(rows).to_batches(), device="cpu", size=8)
+    assert (found["queries"], found["gallery"]) == (1, 3)
+    assert found["map"] == found["r1"] == 1
 
 
 def test_crops_without_attributes_answer_their_own_captions(tmp_path: Path) -> None:

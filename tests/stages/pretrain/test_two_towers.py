@@ -90,6 +90,12 @@ def test_temperature_starts_where_it_should(tmp_path: Path) -> None:
     assert not towers.clip.logit_scale.requires_grad
 
 
+def test_temperature_has_a_lower_limit(tmp_path: Path) -> None:
+    towers = TwoTowers(config(tmp_path, temperature={"initial": 1e-4})).eval()
+    outputs = towers(torch.randn(1, 3, 32, 16), towers.inputs().tokenize(["red"]))
+    assert float(outputs.scale.detach()) == 100
+
+
 def test_image_size_can_be_changed(tmp_path: Path) -> None:
     towers = TwoTowers(config(tmp_path, image_size=(48, 16)))
     assert (towers.inputs().height, towers.inputs().width) == (48, 16)

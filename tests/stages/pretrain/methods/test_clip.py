@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 
+from stages.pretrain.losses import mask_tokens
 from stages.pretrain.method import Moment
 from stages.pretrain.methods.clip import Clip, choose
 from tests.stages.pretrain.pretrain_toys import config, jpeg, row
@@ -71,6 +73,29 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(tmp_path: Path) -> None:
     assert found["loss"] == pytest.approx(found["contrastive"] + 0.25 * found["mlm"], rel=1e-6)
     assert found["mlm"] > 5
     assert found["temperature"] == pytest.approx(0.07)
+
+
+def test_hidden_words_are_the_labels_of_masked_language_modelling(tmp_path: Path) -> None:
+    method, moment = Clip(config(tmp_path, mlm={"probability": 0.5})), Moment(step=3, epoch=0, rank=0, seed=0)
+    batch = collated(tmp_path, [row(n) for n in range(6)])
+    masked, hidden = mask_tokens(
+        batch["tokens"], method.special, method.module.vocabulary, 0.5, generator=moment.generator()
+    )
+    words = method.module(batch["images"], batch["tokens"], masked, hidden).words
+    found = method.losses(method.module, batch, moment)["mlm"]
+    assert float(found.detach()) == pytest.approx(float(F.cross_entropy(words, batch["tokens"][hidden]).detach()))
+
+
+def test_several_captions_are_as_many_contrastive_problems(tmp_path: Path) -> None:
+    method, moment = Clip(config(tmp_path, mlm={"weight": 0})), Moment(step=0, epoch=0, rank=0, seed=0)
+    rows, stored = [row(n) for n in range(4)], {"caption_order": "stored"}
+    both = collated(tmp_path, rows, captions_per_crop=2, **stored)
+    each = [
+        collated(tmp_path, [entry | {"captions": entry["captions"][n:]} for entry in rows], **stored) for n in range(2)
+    ]
+    found, *parts = (float(method.losses(method.module, batch, moment)["loss"].detach()) for batch in (both, *each))
+    assert parts[0] != parts[1]
+    assert found == pytest.approx(sum(parts) / 2, rel=1e-5)
 
 
 def test_every_step_and_worker_hides_words_of_its_own(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_second_method_trains_and_reports_its_own_figures(tmp_path: Path) -> N
         "at_step",
         "learning_rate",
     }
-    assert {name for phase, name, _ in found if phase == "val"} == {"r1", "r5", "r10", "map"}
+    assert {name for phase, name, _ in found if phase == "val"} == {"r1", "r5", "r10", "map", "gallery"}
     assert 0 < found["val", "map", 6] <= 1
     assert result.model is not None
     exported = torch.load(result.model / "encoder.pt", weights_only=True)
