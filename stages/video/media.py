@@ -56,7 +56,8 @@ def _video_stream(container: "InputContainer") -> "VideoStream":
     covers = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
-        kinds = " and ".join(sorted({stream.type for stream in container.streams}))
+        names = {"cover image" if stream.disposition & covers else stream.type for stream in container.streams}
+        kinds = " and ".join(sorted(names))
         raise UnitError(f"the file has no video, only {kinds or 'no'} streams", kind="no_video_stream")
     if streams[0].codec_context is None:
         raise UnitError("the video's codec is unknown to this build of FFmpeg", kind="unsupported_codec")

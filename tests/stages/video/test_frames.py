@@ -198,6 +198,23 @@ def test_an_excerpt_reaches_back_as_far_as_reading_may_seek() -> None:
     assert excerpt(facts, 0, 5).key_frames == [(0, 0)]
 
 
+def test_of_two_frames_of_one_time_the_first_has_the_index(tmp_path: Path) -> None:
+    path = tmp_path / "equal.mkv"
+    source = make_clip(tmp_path / "a.mkv", "mpeg4", bframes=0)
+    with av.open(str(source)) as clip, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(clip.streams.video[0])
+        for index, packet in enumerate(clip.demux(video=0)):
+            if packet.size:
+                packet.pts = packet.dts = 400 if index == 5 else packet.pts
+                packet.stream = stream
+                output.mux(packet)
+    with path.open("rb") as file:
+        facts = probe(file, LIMITS)
+        found = [(index, told_index(image)) for index, _, image in read_frames(file, facts, 0, 60, range(60))]
+    assert facts.frames == 60
+    assert found == [(index, index) for index in range(60) if index != 5]
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libvpx-vp9"])
 def test_flipped_bits_never_shift_an_index(codec: str, tmp_path: Path) -> None:
     path = make_clip(tmp_path / ("a.webm" if "vpx" in codec else "a.mkv"), codec)

@@ -161,6 +161,18 @@ def test_frames_that_an_edit_list_hides_have_no_index(tmp_path: Path) -> None:
     assert found == {index: index + 2 for index in range(58)}
 
 
+def test_a_clock_that_starts_late_does_not_make_a_cut_file_whole(tmp_path: Path) -> None:
+    """A recording's first frame may be stamped 100 s; the stated length counts from there."""
+    content = bytearray(make_clip(tmp_path / "a.mkv", gop=1, pts=range(1000, 1060)).read_bytes())
+    at = content.index(b"\x44\x89\x88") + 3  # Duration, as in the next test; FFmpeg states the time of the end
+    content[at : at + 8] = struct.pack(">d", 6000.0)
+    facts = probe(io.BytesIO(content), LIMITS)
+    assert (facts.frames, facts.duration_s) == (60, pytest.approx(6.0))
+    error = refusal(bytes(content[: len(content) // 2]))
+    assert error.kind == "truncated"
+    assert " of the 6.0 seconds" in str(error)
+
+
 def test_a_header_of_ten_hours_on_six_seconds_is_cut(tmp_path: Path) -> None:
     content = bytearray(make_clip(tmp_path / "a.mkv").read_bytes())
     at = content.index(b"\x44\x89\x88") + 3  # Duration, a float of 8 bytes, in milliseconds
