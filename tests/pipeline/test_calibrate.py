@@ -4,9 +4,11 @@ import math
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from scipy.io import savemat
 
 from evaluation.render.rendered_crops import render_table
 from pipeline.cli import execute
@@ -77,6 +79,16 @@ def test_a_labelled_set_takes_the_place_of_renders(peta: Path, tmp_path: Path) -
     # Below 45 is young or middle-aged: such a label does not say which reading is right. PETA labels no action.
     assert not {"age", "action"} & set(temperatures)
     assert all(math.isfinite(value) for value in temperatures.values())
+
+
+def test_the_split_of_a_labelled_set_is_the_one_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    savemat(tmp_path / "annotation.mat", {"attributes": np.array([["Female"]], dtype=object)})
+    arguments = ["calibrate", "demo", str(tmp_path / "t.yaml"), "--labelled", "pa100k", str(tmp_path)]
+    for split, options in {"val": ["--split", "val"], "train": []}.items():
+        assert execute([*arguments, *options]) == 2
+        assert f"the MATLAB file has no {split}_images_name; " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

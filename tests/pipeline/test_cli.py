@@ -10,6 +10,7 @@ import yaml
 
 from pipeline import __version__
 from pipeline.cli import execute
+from tests.corpora import VIDEOS, small_corpus
 from tests.runs import ROOT
 
 GOOD = {"corpus": "c", "crawl": {"urls": ["http://example.org/a.mp4"]}}
@@ -150,3 +151,27 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "recipes").glob("*.yaml"))])
 def test_shipped_recipes_are_valid(name: str) -> None:
     assert execute(["recipe", "show", f"recipes/{name}"]) == 0
+
+
+def test_a_plan_shows_the_stages_between_from_and_until(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--corpus", str(tmp_path / "c"), "--from", "embed", "--until", "track"]
+    assert execute(["plan", "demo", *options]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[0] == "stage"
+    assert [line.split()[0] for line in lines] == ["embed", "reid", "track", "Nothing"]
+
+
+def test_a_plan_is_over_the_corpus_that_is_given(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = small_corpus(str(tmp_path / "small"))
+    arguments = ["plan", str(recipe), "--from", "embed", "--until", "embed"]
+    for options, files in (["--corpus", corpus.uri], len(VIDEOS)), ([], 0):
+        assert execute([*arguments, *options]) == 0
+        line = capsys.readouterr().out.splitlines()[1]
+        assert line.split()[:4] == ["embed", "crops", "file", str(files)]
+
+
+def test_a_recipe_is_shown_with_the_corpus_that_is_given(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["recipe", "show", str(recipe), "--corpus", "s3://bucket/elsewhere"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["corpus"] == "s3://bucket/elsewhere"

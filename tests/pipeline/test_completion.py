@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.completion import complete_stage
 from pipeline.flow.order import NAMES
 from tests.runs import ROOT
 
@@ -26,6 +27,13 @@ def complete(line: str, folder: Path) -> list[str]:
     )
     assert done.stderr == ""
     return done.stdout.split()
+
+
+def test_stages_are_offered_by_their_beginning() -> None:
+    assert complete_stage("de") == ["detect", "dedup", "dedup_across"]
+    assert complete_stage("pu") == ["publish"]
+    assert complete_stage("x") == []
+    assert complete_stage("") == list(NAMES)
 
 
 @pytest.fixture

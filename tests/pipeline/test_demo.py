@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -64,3 +65,18 @@ def test_a_busy_port_is_one_line(busy_port: None, tmp_path: object, capsys: pyte
 def test_an_override_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["demo", "--set", "caption.sede=7"]) == 2
     assert "caption.sede: got 7; no such key here" in capsys.readouterr().err
+
+
+def test_the_demo_builds_the_corpus_and_takes_the_overrides_that_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without an address nothing is to do, so that the demo goes through all its steps at once."""
+    monkeypatch.setattr("pipeline.demo.PORT", 0)
+    monkeypatch.chdir(tmp_path)
+    # A demo that builds the recipe's own corpus all the same cannot: a file is in its place.
+    (tmp_path / "corpora").touch()
+    (tmp_path / "mine" / "runs").mkdir(parents=True)
+    assert execute(["demo", "--corpus", "mine", "--set", "crawl.urls=[]"]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("Nothing to do: mine is up to date with ")
+    assert said.err == "reidforge: corpus mine: variant none has published no crop to show\n"

@@ -37,6 +37,18 @@ def test_files_younger_than_the_minimum_age_are_spared(corpus: Corpus, capsys: p
     assert files(corpus) & set(ages) == {"crops/young.parquet", "media/young.mp4"}
 
 
+def test_a_dry_run_lists_and_removes_nothing(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus.put("crops/old.parquet", b"x" * 20_000)
+    age(corpus, "crops/old.parquet", 90)
+    before = files(corpus)
+    assert execute(["gc", corpus.uri, "--dry-run"]) == 0
+    assert capsys.readouterr().out == "  crops/old.parquet  0.02 MB\n1 file, 0.02 MB would be removed.\n"
+    assert files(corpus) == before
+    assert execute(["gc", corpus.uri]) == 0
+    assert capsys.readouterr().out.endswith("1 file, 0.02 MB removed.\n")
+    assert before - files(corpus) == {"crops/old.parquet"}
+
+
 def test_only_files_of_declared_folders_and_temporary_files_are_garbage(corpus: Corpus) -> None:
     before = files(corpus)
     stray = {

@@ -91,5 +91,22 @@ def test_a_corpus_that_cannot_be_is_refused_in_one_line() -> None:
 
 
 def test_digest_tells_where_a_part_ends() -> None:
-    assert digest("ab", "c") != digest("a", "bc")
+    lists = [
+        *(["ab", "c"], ["a", "bc"], ["abc"], ["abc", ""], ["", "abc"]),
+        *(
+            ["a:", "b"],
+            ["a", ":b"],
+            ["a:b"],
+            ["a,b"],
+            ["a", "b"],
+            ["a1:b"],
+            ["1:a", "b"],
+            ["1:a1:b"],
+            ["a\0b"],
+            ["a\nb"],
+        ),
+        *([], [""], ["", ""], ["b", "a"]),
+    ]
+    assert len({digest(*parts) for parts in lists}) == len(lists)
     assert len(digest("a")) == 16
+    assert len(digest("a", length=64)) == 64

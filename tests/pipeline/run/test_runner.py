@@ -11,7 +11,7 @@ import pytest
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.live import live_files
-from pipeline.run.stage import Stage
+from pipeline.run.stage import Stage, units
 from pipeline.run.stream import Operator
 from pipeline.run.units import RESULT, Row, result
 from stages.errors import UnitError
@@ -107,3 +107,29 @@ def test_files_of_another_configuration_are_not_overwritten(corpus: Corpus) -> N
     after = {corpus.relative(info.path) for info in corpus.files("things")}
     assert before < after
     assert set(live_files(corpus, "test", THINGS)) == after - before
+
+
+def test_a_unit_whose_inputs_changed_gets_a_file_of_its_own(corpus: Corpus) -> None:
+    """Readers that planned before the change still read the file that they planned for."""
+    written = []
+    for inputs in ("one", "two"):
+        wanted = units([{"unit_id": "u/a", "inputs": inputs, "name": "a"}], toys.NAMES)
+        toys.run(corpus, dataclasses.replace(Steps().stage("a"), wanted=lambda *_, table=wanted: table))
+        written.append(set(live_files(corpus, "test", THINGS)))
+    assert not written[0] & written[1]
+    assert {corpus.relative(info.path) for info in corpus.files("things")} == written[0] | written[1]
+
+
+def test_units_are_retired_before_the_first_unit_runs(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed in its first hour must not leave rows that nobody wants any more."""
+    monkeypatch.setattr("pipeline.corpus.ledger.FLUSH_SECONDS", 1e9)
+    toys.run(corpus, Steps().stage("old"))
+    seen: list[str] = []
+
+    class Watching(Steps):
+        def load(self, row: Row) -> Row:
+            seen.append(latest(corpus)["old"]["status"])
+            return super().load(row)
+
+    toys.run(corpus, Watching().stage("new"))
+    assert seen == ["retired"]
