@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from stages.detect.config import CropConfig
-from stages.detect.crops import crop_id, cut_crop
+from stages.detect.crops import crop_id, crop_window, cut_crop
+from stages.detect.phash import perceptual_hash
 
 FRAME = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
 SMOOTH = cv2.GaussianBlur(FRAME, (0, 0), 9)
@@ -54,3 +55,29 @@ def test_quality_decides_the_size() -> None:
 
 def test_crop_id_is_the_digest_of_the_detection_id() -> None:
     assert crop_id("youtube:abc/40/0") == hashlib.sha1(b"youtube:abc/40/0").hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("box", "margin", "window"),
+    [
+        ((10.4, 20.6, 40.6, 80.4), 0, (10, 21, 41, 80)),
+        ((10.6, 20.4, 40.4, 80.6), 0, (11, 20, 40, 81)),
+        ((10.4, 20.4, 50.4, 60.4), 0.01, (10, 20, 51, 61)),
+        ((-0.4, -0.6, 160.4, 120.6), 0, (0, 0, 160, 120)),
+    ],
+)
+def test_corners_are_rounded_to_the_nearest_pixel(
+    box: tuple[float, ...], margin: float, window: tuple[int, int, int, int]
+) -> None:
+    assert crop_window(FRAME, np.array(box, np.float32), margin) == window
+
+
+def test_the_hash_is_that_of_the_luma() -> None:
+    """Blue has luma 29 and red 76 (Rec. 601); with the channels swapped the left half would be the bright one."""
+    frame, luma = np.zeros((40, 40, 3), np.uint8), np.full((40, 40), 29, np.uint8)
+    frame[:, :20], frame[:, 20:], luma[:, 20:] = (255, 0, 0), (0, 0, 255), 76
+    found = cut_crop(frame, np.array([0, 0, 40, 40], np.float32), CropConfig())
+    assert found is not None
+    # The first horizontal frequency is negative where brightness rises from left to right.
+    assert found.phash >> 62 & 1 == 0
+    assert found.phash == perceptual_hash(luma)

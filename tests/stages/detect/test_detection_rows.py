@@ -84,3 +84,31 @@ def test_the_same_chunk_gives_the_same_bytes() -> None:
         return sink.getvalue()
 
     assert written() == written()
+
+
+def test_crops_come_from_every_so_many_frames_and_detections_from_all() -> None:
+    config = DetectConfig.model_validate({"crop": {"every_frames": 20}})
+    pictures = [(index, index / 10, frame()) for index in (20, 30, 40)]
+    boxes = [np.array([GOOD, NARROW], np.float32)] * 3
+    detections, crops = detect_chunk(pictures, boxes, video_id="v", unit_id="u", config=config)
+    reasons = detections["drop_reasons"].to_pylist()
+    assert reasons == [[], ["narrow"], ["between_crops"], ["narrow"], [], ["narrow"]]
+    assert crops["frame_index"].to_pylist() == [20, 40]
+
+
+@pytest.mark.parametrize(
+    ("rules", "reasons"),
+    [
+        ({"min_contrast": 1}, [["low_contrast"], ["low_contrast"]]),
+        ({"min_brightness": 101}, [["dark"], ["dark"]]),
+        ({"max_truncation": 0}, [[], ["truncated"]]),
+        ({"max_overlap": 0.9}, [[], []]),
+        ({"max_overlap": 0.3}, [["overlapped"], ["overlapped"]]),
+    ],
+)
+def test_rules_judge_the_measures_of_the_frame(rules: dict[str, float], reasons: list[list[str]]) -> None:
+    config = DetectConfig.model_validate({"rules": rules})
+    boxes = np.array([GOOD, (120, 120, 180, 300, 0.9)], np.float32)  # 40 x 110 pixels of 60 x 180 are common
+    detections, crops = detect_chunk([(0, 0.0, frame())], [boxes], video_id="v", unit_id="u", config=config)
+    assert detections["drop_reasons"].to_pylist() == reasons
+    assert crops.num_rows == reasons.count([])

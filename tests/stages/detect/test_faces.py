@@ -105,3 +105,35 @@ def test_the_head_of_a_neighbour_is_blurred_in_ones_crop_too() -> None:
     [alone], [beside] = crops("blur", BOX, None), crops("blur", both, None)
     difference = np.abs(decoded(alone) - decoded(beside)).max(2)
     assert difference[82:96, 36:64].mean() > 8
+
+
+@pytest.mark.parametrize(("sure", "by"), [(0.3, "keypoints"), (0.29, "proportion")])
+def test_a_point_counts_from_a_confidence_of_0_3_on(sure: float, by: str) -> None:
+    [head] = find_heads(BOX, person(sure=sure))
+    assert head.by == by
+
+
+@pytest.mark.parametrize(("left", "right", "width"), [(0.3, 0.9, 80), (0.29, 0.9, 33.6), (0.9, 0.29, 33.6)])
+def test_broad_shoulders_make_a_large_head(left: float, right: float, width: float) -> None:
+    """0.4 of the 100 pixels between them to each side; without both, 0.07 of the box's 240 pixels."""
+    points = person()
+    points[0, 5:7] = [(90, 150, left), (190, 150, right)]
+    [head] = find_heads(BOX, points)
+    assert head.x2 - head.x1 == pytest.approx(width)
+
+
+@pytest.mark.parametrize(
+    ("head", "columns", "rows"),
+    [
+        (Head("proportion", 10.5, 20.5, 30.5, 40.5), (10, 30), (20, 40)),
+        (Head("proportion", 280, 380, 310, 410), (280, 299), (380, 399)),
+        (Head("proportion", -10, -10, 20.1, 20.1), (0, 20), (0, 20)),
+    ],
+)
+def test_every_pixel_that_the_head_touches_is_blurred(
+    head: Head, columns: tuple[int, int], rows: tuple[int, int]
+) -> None:
+    changed = (blur_heads(NOISE, [head]) != NOISE).any(2)
+    for axis, (first, last) in ((0, columns), (1, rows)):
+        found = changed.any(axis).nonzero()[0]
+        assert (found[0], found[-1]) == (first, last)

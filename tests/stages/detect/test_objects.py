@@ -46,3 +46,21 @@ def test_crops_carry_the_objects_near_them() -> None:
     first, second = crops["objects"].to_pylist()
     assert [row["label"] for row in first] == ["backpack"]
     assert second is None
+
+
+# The person is 60 wide and 180 high: 30 pixels to the sides, 45 above, 18 below.
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ((40, 100, 71, 140), True),
+        ((40, 100, 69, 140), False),
+        ((189, 100, 220, 140), True),
+        ((191, 100, 220, 140), False),
+        ((110, 0, 150, 6), True),
+        ((110, 0, 150, 4), False),
+        ((110, 247, 150, 290), True),
+        ((110, 249, 150, 290), False),
+    ],
+)
+def test_objects_are_near_up_to_the_reach_of_each_side(box: tuple[float, float, float, float], kept: bool) -> None:
+    assert len(objects_near(PERSON, near((*box, 0.9, "dog")))) == kept

@@ -54,3 +54,22 @@ def test_a_picture_of_one_colour_has_a_hash_too():
 def test_distances_are_counted_bit_by_bit():
     one = np.array([0, 0b1011, 2**64 - 1], np.uint64)
     assert hash_distances(one, one[:2]).tolist() == [[0, 3], [3, 0], [64, 61]]
+
+
+def test_the_hash_is_that_of_the_definition():
+    """Mean of 3x3 pixels, the cosine transform written out, its first 8x8 values against their median."""
+    picture = np.random.default_rng(3).integers(0, 256, (96, 96), np.uint8)
+    small = np.rint(picture.reshape(32, 3, 32, 3).mean((1, 3)))
+    waves = np.cos(np.outer(np.arange(32), 2 * np.arange(32) + 1) * np.pi / 64) * np.sqrt(2 / 32)
+    waves[0] /= np.sqrt(2)
+    low = (waves @ small @ waves.T)[:8, :8].ravel()
+    middle = np.sort(low[1:])[31]
+    assert f"{perceptual_hash(picture):064b}" == "".join("01"[int(value > middle)] for value in low)
+
+
+def test_the_mean_brightness_has_no_say_in_the_median():
+    """Of a bright corner every other low frequency is stronger than the mean: 31 of 63 are above their median."""
+    picture = np.zeros((32, 32), np.uint8)
+    picture[0, :2] = 255, 100
+    assert perceptual_hash(picture) >> 63 == 0
+    assert perceptual_hash(picture).bit_count() == 31

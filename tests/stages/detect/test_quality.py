@@ -83,3 +83,59 @@ def test_the_margin_belongs_to_the_crop() -> None:
     assert found.row(0) | {"truncation": 0, "overlap": 0.0} == vars(measure_pixels(NOISE[12:108, 16:64])) | {
         "truncation": 0, "overlap": 0.0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "sides"),
+    [
+        # 0.5 % of the shorter side, 800, is 4 pixels.
+        ((1000, 800), (4, 100, 200, 300), 1),
+        ((1000, 800), (4.01, 100, 200, 300), 0),
+        ((1000, 800), (100, 4, 200, 300), 1),
+        ((1000, 800), (100, 4.01, 200, 300), 0),
+        ((1000, 800), (100, 100, 996, 300), 1),
+        ((1000, 800), (100, 100, 995.9, 300), 0),
+        ((1000, 800), (100, 100, 200, 796), 1),
+        ((1000, 800), (100, 100, 200, 795.9), 0),
+        # In a small frame it is less than a pixel.
+        ((100, 60), (1, 10, 40, 50), 1),
+        ((100, 60), (1.01, 10, 40, 50), 0),
+        ((100, 60), (10, 10, 99, 50), 1),
+        ((100, 60), (10, 10, 98.9, 50), 0),
+    ],
+)
+def test_the_border_is_half_a_percent_wide_and_a_pixel_at_least(
+    size: tuple[int, int], box: tuple[float, ...], sides: int
+) -> None:
+    assert truncation(boxes(box), *size).tolist() == [sides]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_sharpness_is_measured_at_64_by_128(axis: int) -> None:
+    """Lines one pixel wide: the Laplacian is 510 in the dark ones and -510 in the bright ones."""
+    lines = 255 * (np.indices((128, 64))[axis] % 2)
+    assert measure_pixels(np.repeat(lines[..., None], 3, 2).astype(np.uint8)).sharpness == 510**2
+
+
+def test_measures_but_brightness_are_taken_after_resizing() -> None:
+    """A board of single pixels, black and white, then blue and red: at half the size it has one colour."""
+    white = (np.indices((256, 128)).sum(0) % 2).astype(bool)
+    grey, coloured = np.zeros((256, 128, 3), np.uint8), np.zeros((256, 128, 3), np.uint8)
+    grey[white], coloured[white], coloured[~white] = 255, (0, 0, 255), (255, 0, 0)
+    assert vars(measure_pixels(grey)) == {"sharpness": 0, "brightness": 127.5, "contrast": 0, "colourfulness": 0}
+    found = measure_pixels(coloured)
+    assert found.colourfulness == pytest.approx(0.3 * np.hypot(128, 64))  # of (128, 0, 128)
+    assert (found.sharpness, found.contrast) == (0, 0)
+
+
+def test_luma_is_computed_before_resizing() -> None:
+    """Dots of blue 8 have luma 1, so half of them 0.5, rounded up; resized first, they would be blue 4 with luma 0."""
+    image = np.ones((256, 128, 3), np.uint8)
+    image[:, :64] = 0
+    image[:, :64, 0] = 8 * (np.indices((256, 64)).sum(0) % 2)
+    assert measure_pixels(image).contrast == 0
+
+
+@pytest.mark.parametrize(("colour", "luma"), [((255, 0, 0), 29), ((0, 255, 0), 150), ((0, 0, 255), 76)])
+def test_brightness_is_the_luma_of_blue_green_and_red(colour: tuple[int, int, int], luma: int) -> None:
+    assert measure_pixels(np.full((20, 10, 3), colour, np.uint8)).brightness == luma
