@@ -1,12 +1,12 @@
-"""Ours against the plain ultralytics loop, Daft, Ray Data's documentation, and the bare model; one table.
+"""reidforge against the plain ultralytics loop, Daft, Ray Data's documentation, and the bare model; one table.
 
 Usage::
 
     python -m benchmarks.detect.compare --daft-python /path/to/venv/with/daft/bin/python
 
 Every contender runs twice, over few copies of the clip and over more. The rate is frames over seconds between the
-two, so that what a start costs (Ray, models, imports) is a figure of its own and not part of the rate. Starts differ by
-ten seconds and more from one to the next, so the second run must be long enough to make that small.
+two, so that start-up (Ray, models, imports) is a separate figure and not part of the rate. Start-up varies by ten
+seconds and more between runs, so the second run must be long enough to make that negligible.
 """
 
 import argparse
@@ -25,10 +25,10 @@ PEERS = {
 }
 BARE = {
     ("torch", 1): "PyTorch, all cores in one process",
-    ("torch", 0): "PyTorch, one process a core",
-    ("onnx", 0): "ONNX Runtime, one process a core",
+    ("torch", 0): "PyTorch, one process per core",
+    ("onnx", 0): "ONNX Runtime, one process per core",
 }
-_HEAD = ["", "frames/s", "ours is", "CPU ms/frame", "peak MB", "start s", "crops"]
+_HEAD = ["", "frames/s", "reidforge is", "CPU ms/frame", "peak MB", "start s", "crops"]
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     given = _arguments()
     readings = {name: _twice(name, given) for name in [OURS, *PEERS] if name != "daft_frames" or given.daft_python}
     ours = rate(*readings[OURS])
-    rows = [_row(PEERS.get(name, "ours"), *pair, ours) for name, pair in readings.items()]
+    rows = [_row(PEERS.get(name, "reidforge"), *pair, ours) for name, pair in readings.items()]
     for (backend, processes), words in BARE.items():
         bare = _bare(backend, processes or given.cores, given)
         rows.append([f"(d) bare forward: {words}", f"{bare:.1f}", f"{ours / bare:.2f}x", "", "", "", ""])
@@ -51,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=5)
     parser.add_argument("--copies", type=int, nargs=2, default=(1, 8))
     parser.add_argument("--bare-seconds", type=float, default=10)
-    parser.add_argument("--daft-python", help="Python with daft beside what this distribution needs; left out without")
+    parser.add_argument("--daft-python", help="Python of an environment with Daft; without it, Daft is skipped")
     return parser.parse_args()
 
 

@@ -1,11 +1,11 @@
-"""Cost is linear: frames per second and memory over 1, 10 and 100 copies of the clip; one table.
+"""Scaling with the amount of video: frames per second and memory over 1, 10 and 100 copies of the clip; one table.
 
 Usage::
 
     python -m benchmarks.detect.linear --copies 1 10 100 --every 10
 
-The rate of a run is that of the frames which it has more than the run before it: whether a frame of the hundredth copy
-costs what one of the tenth costs, starts apart.
+The rate of a run is that of its additional frames over the run before it: it shows whether a frame of the hundredth
+copy costs as much as one of the tenth, without start-up.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from benchmarks.detect.measure import Reading, Task, machine, rate, run, table
 
-_HEAD = ["copies", "frames", "seconds", "frames/s of what is more", "peak MB"]
+_HEAD = ["copies", "frames", "seconds", "frames/s of the additional frames", "peak MB"]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Runs a contender in a process tree of its own and measures it: wall clock, CPU time, memory."""
+"""Runs a contender in its own process tree and measures it: wall clock, CPU time, memory."""
 
 import dataclasses
 import importlib.metadata
@@ -22,21 +22,21 @@ VIDEO = ROOT / "demo/street.mp4"
 WEIGHTS = ROOT / "models/yolo26n.pt"
 WEIGHTS_SHA256 = "9b09cc8bf347f0fc8a5f7657480587f25db09b34bf33b0652110fb03a8ad4fef"
 
-# The demo's rules: its camera is far away, and LUPerson's own would leave too few crops to matter.
+# The demo's rules: its camera is far away, and LUPerson's rules would leave too few crops to matter.
 MIN_CONFIDENCE, MIN_WIDTH, MIN_ASPECT, MAX_ASPECT = 0.5, 22, 1.5, 5.0
 FLOOR = 0.25
 JPEG_QUALITY = 95
 
 _SAMPLE_S = 0.5
-_MEMORY_EVERY = 10  # samples; adding up the pages of a tree of processes takes a tenth of a core if done each time
+_MEMORY_EVERY = 10  # samples; summing the pages of a process tree at each sample takes a tenth of a core
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a contender is asked to do."""
+    """The task of a contender."""
 
     copies: int
-    """How often the video is looked at; each copy is a video of its own."""
+    """Number of copies of the video; each is a separate video."""
     every: int
     """Every n-th frame."""
     cores: int
@@ -51,7 +51,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What a run took."""
+    """Measurements of a run."""
 
     frames: int
     crops: int
@@ -61,16 +61,16 @@ class Reading:
 
 
 def keeps(x1: float, y1: float, x2: float, y2: float, confidence: float) -> bool:
-    """Whether the rules keep a box; for contenders that have none of their own."""
+    """Whether the rules keep a box; for contenders without rules."""
     width, height = x2 - x1, y2 - y1
     return confidence > MIN_CONFIDENCE and width > MIN_WIDTH and MIN_ASPECT * width <= height <= MAX_ASPECT * width
 
 
 def run(contender: str, task: Task, python: str = sys.executable) -> Reading:
-    """Run a contender on the first cores of this machine, in a scratch folder, and tell how long it took.
+    """Run a contender on the first cores of this machine, in a scratch folder, and measure it.
 
     Raises:
-        RuntimeError: It failed; the end of what it said is in the message.
+        RuntimeError: It failed; the end of its error output is in the message.
     """
     command = [python, "-m", f"benchmarks.detect.contenders.{contender}", json.dumps(dataclasses.asdict(task))]
     with tempfile.TemporaryDirectory(prefix="reidforge-bench-") as scratch, Path(scratch, "said").open("w+") as said:
@@ -93,12 +93,12 @@ def run(contender: str, task: Task, python: str = sys.executable) -> Reading:
 
 
 def rate(less: Reading, more: Reading) -> float:
-    """Frames per second of what a run has more than a smaller one: starts do not count."""
+    """Frames per second of a run's additional frames over a smaller run: start-up does not count."""
     return (more.frames - less.frames) / (more.seconds - less.seconds)
 
 
 def report(frames: int, crops: int) -> None:
-    """A contender's last word."""
+    """Print a contender's result as its last line."""
     print(json.dumps({"frames": frames, "crops": crops}))
 
 
@@ -135,7 +135,7 @@ def _environment() -> dict[str, str]:
 
 
 class _Watch:
-    """Adds up CPU time and memory of a process and all that came of it."""
+    """Sums CPU time and memory of a process and all its descendants."""
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)

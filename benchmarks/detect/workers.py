@@ -4,8 +4,8 @@ Usage::
 
     python -m benchmarks.detect.workers --nodes 1 2 4
 
-Nodes are made by Ray's own test utility. Operators sleep in place of decoding and looking, as the nodes share the
-cores; so the figure tells what the flow itself - scheduling, blocks, ledger - costs as workers are added.
+Nodes are started by Ray's test utility. Operators sleep instead of decoding and detecting, as the nodes share the
+cores; so the figure shows the overhead of the flow itself (scheduling, blocks, ledger) as workers are added.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from schemas.declaration import Table
 
 _PIXELS = pa.schema([pa.field("pixels", PICTURES)])
 _WANTED = pa.schema([pa.field("number", pa.int64())])
-_BYTES = 1 << 20  # a frame's worth: what travels is not what is measured
+_BYTES = 1 << 20  # about one frame; transfer is not measured
 _THINGS = Table(
     name="things", folder="things", schema=pa.schema([pa.field("unit_id", pa.string())]), row="one row per unit"
 )
@@ -38,17 +38,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--units", type=int, default=20, help="units per node")
-    parser.add_argument("--seconds", type=float, default=3, help="that a unit takes a model: 40 frames on a core")
+    parser.add_argument(
+        "--seconds", type=float, default=3, help="seconds a model needs for a unit: 40 frames on a core"
+    )
     given = parser.parse_args()
     rates = {nodes: _rate(nodes, given.units * nodes, given.seconds) for nodes in given.nodes}
     base = rates[given.nodes[0]] / given.nodes[0]
     rows = [[f"{nodes}", f"{rate:.2f}", f"{rate / nodes / base:.2f}"] for nodes, rate in rates.items()]
-    print(f"{machine(1)}\nnodes of one model each; a unit takes it {given.seconds} s\n")
-    print(table(["nodes", "units/s", "of linear"], rows))
+    print(f"{machine(1)}\nnodes with one model each, {given.seconds} s per unit\n")
+    print(table(["nodes", "units/s", "share of linear"], rows))
 
 
 def _rate(nodes: int, count: int, seconds: float) -> float:
-    """Units per second over the second half of the units, when every worker has long started."""
+    """Units per second over the second half of the units, when all workers are running."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -84,7 +86,7 @@ def _run(folder: str, nodes: int, count: int, seconds: float) -> float:
         moments.append((time.perf_counter(), done))
     (began, before), (ended, after) = next(each for each in moments if each[1] >= count / 2), moments[-1]
     if after != count:
-        raise SystemExit(f"{count - after} of {count} units did not come back")
+        raise SystemExit(f"{count - after} of {count} units were not returned")
     return float(after - before) / (ended - began)
 
 

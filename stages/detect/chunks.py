@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.detect.config import SamplingConfig
 
-# Products such as 3 * 0.1 s * 30 fps must not land a hair above the frame that they mean.
+# Products such as 3 * 0.1 s * 30 fps must not land just above the frame that they mean.
 _HAIR = 1e-6
 
 
@@ -36,21 +36,21 @@ def cut_chunks(video_id: str, frames: int, fps: float, chunk_seconds: float) -> 
 
 
 def sampled(start: int, stop: int, sampling: SamplingConfig, fps: float, key_frames: Sequence[int] = ()) -> list[int]:
-    """Frames to look at between two frame indices, before ``adaptive`` passes over some.
+    """Frames to process between two frame indices, before ``adaptive`` skips some.
 
     The choice is made over the whole video and depends on the index alone, so chunks of any length give the same
-    frames. ``every_seconds`` goes by the mean frame rate: in a video of variable rate the moments are approximate, the
-    count is right, and the rows tell each frame's true time.
+    frames. ``every_seconds`` uses the mean frame rate: in a video of variable rate the times are approximate, the
+    count is right, and the rows hold each frame's true time.
 
     Args:
         start: First frame index.
         stop: Frame index past the last.
-        sampling: What the recipe says.
+        sampling: ``detect.sampling`` of the recipe.
         fps: Mean frames per second.
-        key_frames: Indices of the video's key frames, rising.
+        key_frames: Indices of the video's key frames, ascending.
 
     Returns:
-        Frame indices, rising.
+        Frame indices, ascending.
     """
     return [index for _, index in numbered(start, stop, sampling, fps, key_frames)]
 
@@ -71,10 +71,10 @@ def numbered(
 def with_lead_in(
     start: int, stop: int, sampling: SamplingConfig, fps: float, key_frames: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """As ``numbered``, and before them those that ``adaptive`` has to compare with.
+    """As ``numbered``, preceded by the frames that ``adaptive`` has to compare with.
 
-    Comparing starts anew at every ``adaptive_reset``-th frame of the whole video, so a chunk that begins inside such a
-    group reads the group from its start, and comes to the same choice as one that began earlier.
+    Comparison restarts at every ``adaptive_reset``-th frame of the whole video, so a chunk that begins inside such a
+    group reads the group from its start, and makes the same choice as a chunk that began earlier.
     """
     ours = numbered(start, stop, sampling, fps, key_frames)
     before = ours[0][0] % sampling.adaptive_reset if ours and sampling.adaptive is not None else 0

@@ -16,19 +16,19 @@ BackendName = Literal["torch", "onnx", "openvino"]
 
 
 class SamplingConfig(Config):
-    """Which frames are looked at: one of the first three keys; without any, every 20th frame."""
+    """Which frames are processed: one of the first three keys; without any, every 20th frame."""
 
     every_frames: int | None = Field(default=None, ge=1)
     """Every n-th frame, from frame 0."""
     every_seconds: float | None = Field(default=None, gt=0)
-    """The first frame at or after each multiple of so many seconds, by the video's mean frame rate."""
+    """The first frame at or after each multiple of this many seconds, by the video's mean frame rate."""
     key_frames: bool = False
-    """The key frames alone: some one in every 1 to 10 seconds, and the cheapest to decode."""
+    """Key frames only: about one in every 1 to 10 seconds, and the cheapest to decode."""
     adaptive: float | None = Field(default=None, ge=0, le=255)
-    """Of those frames, pass over the ones that barely changed: no cell of a 16x16 thumbnail differs by so many grey
-    levels from the last frame looked at. 8 is a person who walks; null = look at them all."""
+    """Skip sampled frames that barely changed: those in which no cell of a 16x16 thumbnail differs by this many grey
+    levels from the last frame processed. A walking person changes a cell by about 8; null = process all."""
     adaptive_reset: int = Field(default=8, ge=1)
-    """With adaptive: every so many frames, one is looked at whatever it shows, and comparing starts anew from it."""
+    """With adaptive: every n-th sampled frame is processed in any case, and comparison restarts from it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,18 +45,18 @@ class SamplingConfig(Config):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What decides the choice; the reset has no effect where nothing is passed over."""
+        """What decides the choice; the reset has no effect where no frame is skipped."""
         return super().identity() | ({} if self.adaptive is not None else {"adaptive_reset": None})
 
 
 class RulesConfig(Config):
-    """What a detection must fulfil to be cut out. All that it fails is recorded. null = not asked."""
+    """Rules that a detection must pass to be cropped. All failed rules are recorded. null = rule not applied."""
 
     operational: ClassVar[frozenset[str]] = frozenset({"preset"})
 
     preset: str = "luperson"
-    """Where the values come from that are not given here: luperson (the defaults below), webperson, or a YAML file
-    with keys of this block (recipes/filters)."""
+    """Source of the values that are not given here: luperson (the defaults below), webperson, or a YAML file with keys
+    of this block (recipes/filters)."""
     min_confidence: float = Field(default=0.72, ge=0, le=1)
     """The detector's score must be above this."""
     min_width: float = Field(default=48, ge=0)
@@ -80,9 +80,9 @@ class RulesConfig(Config):
     min_contrast: float | None = Field(default=None, ge=0)
     """Least contrast (crops.contrast)."""
     min_colourfulness: float | None = Field(default=None, ge=0)
-    """Least colourfulness (crops.colourfulness): 3 keeps grey pictures out."""
+    """Least colourfulness (crops.colourfulness): 3 rejects grey images."""
     keypoint_confidence: float = Field(default=0.5, ge=0, le=1)
-    """A keypoint is visible from this confidence on. This and the keys below have an effect where detect.pose gives
+    """A keypoint is visible from this confidence on. This key and those below have an effect only if detect.pose gives
     keypoints."""
     min_head_points: int = Field(default=1, ge=0, le=5)
     """Least visible points among nose, eyes and ears."""
@@ -122,7 +122,7 @@ def read_preset(preset: str) -> dict[str, Any]:
     """Values of a set of rules: ``luperson``, ``webperson``, or the path of a YAML file.
 
     Raises:
-        ValueError: There is no such set, or it holds no keys.
+        ValueError: The set does not exist, or its file holds no keys.
     """
     path = Path(preset_path(preset))
     try:
@@ -143,14 +143,14 @@ class PoseConfig(Config):
     operational: ClassVar[frozenset[str]] = frozenset({"model_sha256", "batch_size"})
 
     source: Literal["none", "second_pass", "detector"] = "none"
-    """second_pass = a pose model looks at each detection that passes the rules on boxes; detector = detect.model is
-    itself a pose model, and gives them with its boxes; none = no keypoints, and no rules on them."""
+    """second_pass = a pose model processes each detection that passes the rules on boxes; detector = detect.model is
+    itself a pose model, and returns keypoints with its boxes; none = no keypoints, and no rules on them."""
     model: str = "models/yolo11n-pose.pt"
     """Pose model of the second pass."""
     model_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Digest that its file must have."""
+    """SHA-256 that its file must have."""
     image_height: int = Field(default=192, ge=64, multiple_of=32)
-    """Height of the picture that the second pass sees, pixels; its width is 2/3 of that."""
+    """Input height of the second pass, pixels; its width is 2/3 of that."""
     batch_size: int | None = Field(default=None, ge=1)
     """Persons in one forward pass of the second pass; null = 32 on a GPU, 1 on a CPU."""
 
@@ -160,62 +160,63 @@ class PoseConfig(Config):
 
 
 class CropConfig(Config):
-    """How a crop is cut and stored."""
+    """How crops are cut and stored."""
 
     jpeg_quality: int = Field(default=95, ge=1, le=100)
     """Quality of the JPEG."""
     every_frames: int | None = Field(default=None, ge=1)
-    """Cut crops only from frames whose index is a multiple of this; the others serve tracking. Null = from every frame
-    that is looked at."""
+    """Cut crops only from frames whose index is a multiple of this; the others serve tracking. null = from every
+    processed frame."""
     margin: float = Field(default=0.0, ge=0, le=1)
     """Border around the box, as a share of its width and height on each side; cut off at the frame's edge."""
 
 
 class DetectConfig(Config):
-    """Which frames are looked at, by which detector, and which persons are kept."""
+    """Which frames are processed, by which detector, and which persons are kept."""
 
     operational: ClassVar[frozenset[str]] = frozenset(
-        # The backend changes a box no more than device and batch size do: the same products, added up in another order.
-        # Were it part of the outcome, a corpus begun on a laptop would be stale on a cluster.
+        # The backend changes boxes as little as device and batch size do: it sums the same products in another order.
+        # If it were part of the fingerprint, a corpus started on a laptop would be stale on a cluster.
         {"model_sha256", "backend", "batch_size", "device", "threads", "actors", "units_per_file", "limits"}
     )
 
     source: Literal["detector", "imported"] = "detector"
     """Where boxes come from: the model below, or the published lists that 'reidforge import' has read (docs/import.md).
-    With imported, the boxes decide which frames are looked at, and nothing that concerns the model has an effect."""
+    With imported, the boxes decide which frames are processed, and keys that concern the model have no effect."""
     reference: str = Field(default="auto", pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$")
     """Frame size that imported boxes refer to, such as 1280x720; auto = found for each video by its boxes."""
     model: str = "models/yolo26n.pt"
-    """Detection model that ultralytics loads: a file, or a name such as yolo26m.pt that it fetches where it may."""
+    """Detection model, as <family>:<model>; without a family, ultralytics. Its model is a file, or a name such as
+    yolo26m.pt that ultralytics downloads unless YOLO_OFFLINE is set (docs/detect.md)."""
     model_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Digest that the file must have. A .pt file can run code when it is loaded, so an unknown one is refused."""
+    """SHA-256 that the file must have. A .pt file can run code when it is loaded, so an unknown one is refused."""
     image_size: int = Field(default=640, ge=32, multiple_of=32)
-    """Longer side of the picture that the model sees, pixels."""
+    """Longer side of the model's input, pixels."""
     confidence_floor: float = Field(default=0.25, gt=0, lt=1)
-    """Detections below this are not even recorded."""
+    """Detections below this confidence are not recorded."""
     max_persons: int = Field(default=300, ge=1)
-    """Most detections of one frame."""
+    """Maximum number of detections per frame."""
     sampling: SamplingConfig = SamplingConfig()
-    """Which frames are looked at."""
+    """Which frames are processed."""
     chunk_seconds: float = Field(default=20.0, gt=0)
     """Running time of a chunk, the unit of work."""
     rules: RulesConfig = RulesConfig()
-    """Which detections are cut out."""
+    """Which detections are cropped."""
     pose: PoseConfig = PoseConfig()
-    """Whether keypoints are looked for."""
+    """Whether and how keypoints are found."""
     crop: CropConfig = CropConfig()
-    """How they are cut out."""
+    """How crops are cut and stored."""
     faces: Literal["keep", "blur"] = "keep"
     """blur = the heads of all detections are blurred before crops are cut, so that no crop holds a face."""
     limits: VideoLimits = VideoLimits()
-    """Videos beyond these are refused."""
+    """Videos beyond these limits are refused."""
     precision: Precision = "auto"
     """Number format of the forward pass; auto = fp16 on a GPU, fp32 on a CPU. docs/speed.md says how far boxes and
-    scores of half precision may differ from those of fp32."""
+    scores in half precision may differ from those in fp32."""
     backend: Literal["auto"] | BackendName = "auto"
     """What runs the model; auto = ONNX Runtime in fp32 on a CPU where it is installed, else torch."""
     batch_size: int | None = Field(default=None, ge=1)
-    """Images in one forward pass; null = 16 on a GPU, 1 on a CPU, where more gain nothing."""
+    """Images in one forward pass; null = 16 on a GPU, 1 on a CPU, where larger batches are no faster."""
     device: Device = "auto"
     """Where the model runs."""
     threads: int = Field(default=1, ge=1)
@@ -223,7 +224,7 @@ class DetectConfig(Config):
     actors: int | None = Field(default=None, ge=1)
     """Actors; null = one per GPU, or as many as the CPUs allow."""
     units_per_file: int = Field(default=64, ge=1)
-    """Chunks whose rows share a file."""
+    """Number of chunks whose rows share a file."""
 
     @model_validator(mode="after")
     def _crops_of_sampled_frames(self) -> Self:
@@ -231,6 +232,6 @@ class DetectConfig(Config):
         if every is not None and (sampled is None or every % sampled):
             raise ValueError(
                 f"crop.every_frames {every} must be a multiple of sampling.every_frames, which is {sampled}: crops are "
-                "cut from frames that are looked at"
+                "cut from sampled frames"
             )
         return self

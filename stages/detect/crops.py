@@ -1,4 +1,4 @@
-"""Cutting a person out of a frame."""
+"""Cutting crops of persons from frames."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ Window = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Crop:
-    """A crop, encoded.
+    """An encoded crop.
 
     Attributes:
         jpeg: JPEG bytes.
         width: Pixels.
         height: Pixels.
-        phash: Perceptual hash of the crop as it is encoded, 64 bits.
+        phash: Perceptual hash of the crop's pixels before encoding, 64 bits.
     """
 
     jpeg: bytes
@@ -39,7 +39,7 @@ def cut_crop(image: Image, box: npt.NDArray[np.float32], config: CropConfig) -> 
         config: Margin and JPEG quality.
 
     Returns:
-        The crop; None where nothing of the rounded box lies in the frame.
+        The crop; None if no part of the rounded box lies in the frame.
     """
     import cv2
 
@@ -63,7 +63,7 @@ def crop_window(image: Image, box: npt.NDArray[np.float32], margin: float) -> Wi
 
 
 def crop_pixels(image: Image, box: npt.NDArray[np.float32], margin: float) -> Image:
-    """The pixels of ``crop_window``, contiguous; none where it is empty."""
+    """The pixels of ``crop_window``, contiguous; size 0 if it is empty."""
     left, top, right, bottom = crop_window(image, box, margin)
     return np.ascontiguousarray(image[top:bottom, left:right])
 

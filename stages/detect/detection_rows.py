@@ -29,7 +29,7 @@ def detect_chunk(
     keypoints: Sequence[Keypoints] | None = None,
     objects: Sequence[Boxes | None] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
-    """Apply the rules to the detections of a chunk, and cut out those that pass.
+    """Apply the rules to the detections of a chunk, and crop those that pass.
 
     Args:
         frames: Frame index, pts in seconds, and image (uint8 [H, W, 3], BGR) of each sampled frame.
@@ -40,11 +40,11 @@ def detect_chunk(
         keypoints: Of each frame's detections, float32 [n, 17, 3] as in ``Found.keypoints``; None without a pose
             model.
         objects: Objects in each of the frames, float32 [m, 6] as in ``Found.objects``; None, for one frame or for all,
-            where the detector knows none.
+            if the detector cannot find objects.
 
     Returns:
         ``detections``, one row for each, kept or not; and ``crops``, one row for each that was kept. Both by frame,
-        then by falling confidence.
+        then by descending confidence.
     """
     detections: list[Row] = []
     crops: list[Row] = []

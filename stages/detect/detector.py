@@ -1,4 +1,4 @@
-"""What a detector is to the rest of detect: the interface that every family of models implements."""
+"""The interface between detectors and the rest of the stage, implemented by every family of models."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -12,7 +12,7 @@ class Found(NamedTuple):
     """What a detector found in one frame, in pixels of the frame."""
 
     persons: Boxes
-    """float32 [n, 5]: x1, y1, x2, y2, inside the frame, and the confidence; by falling confidence."""
+    """float32 [n, 5]: x1, y1, x2, y2, inside the frame, and the confidence; by descending confidence."""
     objects: Boxes | None = None
     """float32 [m, 6]: as for persons, then the position in ``stages.detect.objects.LABELS``; None = the model knows
     none of these labels."""
@@ -23,7 +23,8 @@ class Found(NamedTuple):
 class Detector(Protocol):
     """A loaded model.
 
-    What it finds in an image must not depend on the images beside it: chunks of any length give the same rows then.
+    What it finds in an image must not depend on the other images of the call, so that chunks of any length give the
+    same rows.
     """
 
     @property
@@ -31,10 +32,10 @@ class Detector(Protocol):
         """Name of the library that runs the model."""
 
     def __call__(self, images: Sequence[Image]) -> list[Found]:
-        """Find persons, and objects near them where the model knows any.
+        """Find persons, and objects if the model knows any.
 
         Args:
-            images: uint8 [H, W, 3] each, BGR; sizes may differ; not writeable.
+            images: uint8 [H, W, 3] each, BGR; sizes may differ; read-only.
 
         Returns:
             One ``Found`` per image, in their order.
@@ -44,12 +45,12 @@ class Detector(Protocol):
 class Family(Protocol):
     """Models of one kind; a module implements it (``stages.detect.families``).
 
-    ``detect.model`` of the configuration that the functions get has the family's name already taken off. None of them
-    but ``load`` may import a library that takes long to import.
+    The functions get a configuration whose ``model`` no longer has the family's prefix. Only ``load`` may import
+    libraries that are slow to import.
     """
 
     BACKENDS: tuple[str, ...]
-    """Values of ``detect.backend`` that it accepts, beside ``auto``."""
+    """Accepted values of ``detect.backend``, besides ``auto``."""
     KEYPOINTS: bool
     """Whether its models can give keypoints (``detect.pose.source: detector``)."""
 
@@ -63,7 +64,7 @@ class Family(Protocol):
         """Check what can be checked before a run, without loading the model.
 
         Raises:
-            ValueError: The model cannot be used; the message says why and what to do.
+            ValueError: The model cannot be used; the message states the reason and a remedy.
         """
 
     def load(self, config: DetectConfig) -> Detector:

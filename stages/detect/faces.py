@@ -1,8 +1,8 @@
 """Blurring heads before crops are cut, so that no face is ever stored.
 
 Where keypoints are known, a head is an ellipse around nose, eyes and ears; elsewhere it is the top of the box. Both are
-wide on purpose: a collar that is blurred costs less than a face that is not. No face detector is asked: faces of ten
-pixels, or turned away, are those that it would miss.
+wide on purpose: blurring a collar is better than missing a face. No face detector is used, because it would miss faces
+of ten pixels and faces that are turned away.
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from stages.detect.rules import HEAD
 
 _SHOULDERS = slice(5, 7)
 
-# Lower than for a rule: a point in doubt still tells where the head is.
+# Lower than for a rule: an uncertain point still shows where the head is.
 _SURE: Final = 0.3
 
-# Of the box's height: half a head's width in grown persons is a twentieth.
+# Share of the box's height; half the width of an adult's head is a twentieth of the body height.
 _LEAST_RADIUS: Final = 0.07
 
-# Head of a person who fills the box: an eighth to a sixth of the height, anywhere across but at the very sides.
+# The head of a person who fills the box takes an eighth to a sixth of its height, anywhere except at the very sides.
 _TOP_SHARE: Final = 0.22
 _SIDE_SHARE: Final = 0.1
 
-# A head keeps so many colours across and down, whatever its size: too few to know anybody by.
+# Number of colours across and down that are left of a head of any size: too few to recognize a person.
 _CELLS: Final = 4
 
 
@@ -47,7 +47,7 @@ def find_heads(boxes: Boxes, keypoints: Keypoints | None) -> list[Head]:
 
     Args:
         boxes: float32 [n, 4 or more]: x1, y1, x2, y2 in pixels.
-        keypoints: float32 [n, 17, 3]: x, y in pixels and confidence; NaN where nobody was found. None = unknown.
+        keypoints: float32 [n, 17, 3]: x, y in pixels and confidence; NaN where no person was found. None = unknown.
     """
     points = [None] * len(boxes) if keypoints is None else list(keypoints)
     return [_by_keypoints(box, found) or _by_proportion(box) for box, found in zip(boxes, points, strict=True)]
@@ -58,7 +58,7 @@ def blur_heads(image: Image, heads: Sequence[Head]) -> Image:
 
     Args:
         image: uint8 [H, W, 3], BGR.
-        heads: As ``find_heads`` gives them; what lies outside the frame is left aside.
+        heads: As returned by ``find_heads``; parts outside the frame are ignored.
     """
     blurred = image.copy()
     for head in heads:

@@ -1,4 +1,4 @@
-"""Objects near a person: what else the detector found, kept as evidence for captions."""
+"""Objects near a person that the detector found, kept as evidence for captions."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -22,7 +22,7 @@ LABELS: Final = (
 )
 """COCO's names of objects that captions may mention, or that belong to a person."""
 
-# How far outside the person's box an object may lie, as shares of the box's width and height: an arm's length to the
+# How far outside the person's box an object may lie, as shares of the box's width and height: an arm's length at the
 # sides, an umbrella above, a wheel below.
 _BESIDE, _ABOVE, _BELOW = 0.5, 0.25, 0.1
 
@@ -40,7 +40,7 @@ def objects_near(person: Boxes, objects: Boxes) -> list[Row]:
         objects: float32 [m, 6]: x1, y1, x2, y2, confidence, position in ``LABELS``.
 
     Returns:
-        Rows of ``schemas.tables.OBJECT``, by falling confidence; ``overlap`` is the share of the object's box that
+        Rows of ``schemas.tables.OBJECT``, by descending confidence; ``overlap`` is the share of the object's box that
         lies in the person's.
     """
     left, top, right, bottom = (float(edge) for edge in person[:4])

@@ -1,4 +1,4 @@
-"""Perceptual hash of a crop: 64 bits that hardly change when the picture hardly does."""
+"""Perceptual hash of a crop: 64 bits of which few change when the image changes little."""
 
 from typing import Final
 
@@ -16,8 +16,8 @@ def perceptual_hash(grey: npt.NDArray[np.uint8]) -> int:
         grey: uint8 [H, W].
 
     Returns:
-        64 bits as a number: for each of the 8x8 lowest frequencies whether it is above their median, row by row, the
-        first in the highest bit. The mean brightness has a bit but no say in the median.
+        64 bits as an integer: for each of the 8x8 lowest frequencies, whether it is above their median; row by row, the
+        first in the highest bit. The mean brightness has a bit but does not count for the median.
     """
     import cv2
 

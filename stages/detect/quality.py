@@ -1,4 +1,4 @@
-"""What is measured on every detection: size and place of its box, and how good its pixels are."""
+"""Quality measures of detections: truncation and overlap of the box, and statistics of its pixels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,10 @@ from stages.arrays import Floats, Grey, Image
 from stages.boxes import Boxes, common_area
 from stages.detect.crops import crop_pixels
 
-# Pixel measures depend on scale, so they are read at one size for all: that of Market-1501 and its like.
+# Pixel measures depend on scale, so all crops are measured at one size: that of Market-1501 and similar datasets.
 WIDTH, HEIGHT = 64, 128
 
-# A detector ends the box of a person who is cut off a little inside the frame.
+# If a person is cut off by the frame, detectors end the box slightly inside the frame.
 _BORDER_SHARE = 0.005
 
 
@@ -40,7 +40,7 @@ class FrameQuality:
 
     Attributes:
         truncation: int64 [n], sides of the box on the frame's border, 0 to 4.
-        overlap: float32 [n], greatest share of the box that one other box covers, 0 to 1.
+        overlap: float32 [n], largest share of the box that one other box covers, 0 to 1.
         pixels: One each; None where the box has no pixel in the frame.
     """
 
@@ -84,7 +84,7 @@ def measure_pixels(pixels: Image) -> PixelQuality:
 
 
 def sharpness(grey: Grey) -> float:
-    """Variance of the Laplacian of a grey picture resized to 64 wide and 128 high (Pech-Pacheco et al., ICPR 2000)."""
+    """Variance of the Laplacian of a grey image resized to 64 wide and 128 high (Pech-Pacheco et al., ICPR 2000)."""
     import cv2
 
     small = cv2.resize(grey, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
@@ -122,7 +122,7 @@ def truncation(boxes: Boxes, width: int, height: int) -> npt.NDArray[np.int64]:
 
 
 def overlap(boxes: Boxes) -> Floats:
-    """Greatest share of each box that one other box of the frame covers.
+    """Largest share of each box that one other box of the frame covers.
 
     Args:
         boxes: float32 [n, 4 or more]: x1, y1, x2, y2 in pixels, of all detections of one frame.

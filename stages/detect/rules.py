@@ -1,4 +1,4 @@
-"""The rules that a detection must pass to be cut out."""
+"""The rules that a detection must pass to be cropped."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ RULES = (
     "legs_hidden",
     "few_keypoints",
 )
-"""Names of the rules, in the order in which the first failure is told."""
+"""Names of the rules, in the order that decides which failure is reported as the first."""
 
 # COCO's 17: nose, eyes, ears; shoulders, elbows, wrists; hips; knees, ankles.
 HEAD, UPPER, HIPS, LEGS = slice(0, 5), slice(5, 11), slice(11, 13), slice(13, 17)
@@ -47,9 +47,9 @@ def failed_rules(
     Args:
         boxes: float32 [n, 5]: x1, y1, x2, y2 in pixels, confidence.
         rules: Thresholds.
-        quality: Measures of the same detections; None = rules on them are left aside.
-        keypoints: float32 [n, 17, 3]: x, y, confidence; NaN where nobody was found, which fails every rule that asks
-            for a point. None = rules on keypoints are left aside.
+        quality: Measures of the same detections; None = rules on them are not applied.
+        keypoints: float32 [n, 17, 3]: x, y, confidence; NaN where no person was found, which fails every rule that
+            requires a point. None = rules on keypoints are not applied.
 
     Returns:
         One list per detection, in the order of ``RULES``; empty for those that pass.
@@ -91,7 +91,7 @@ def _quality_rules(quality: FrameQuality, rules: RulesConfig) -> Iterator[tuple[
 
 
 def _pixels(quality: FrameQuality, measure: str) -> npt.NDArray[np.float64]:
-    """A measure of each detection; NaN, which fails nothing, where there is no pixel."""
+    """A measure of each detection; NaN, which fails no rule, if the box holds no pixel."""
     return np.array([getattr(pixels, measure, np.nan) for pixels in quality.pixels], np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Reading the frames of a chunk that the recipe samples."""
+"""Reading the sampled frames of a chunk."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -16,30 +16,30 @@ from stages.video.limits import VideoLimits
 
 Frame = tuple[int, float, Image]
 
-# Coarse enough that noise and compression average out, fine enough that a distant walker darkens a cell.
+# Coarse enough to average out noise and compression, fine enough that a distant pedestrian darkens a cell.
 _CELLS = 16
 
 
 def read_sampled(
     file: BinaryIO, facts: VideoFacts, start: int, stop: int, sampling: SamplingConfig, limits: VideoLimits
 ) -> Iterator[Frame]:
-    """Decode the frames to be looked at between two frame indices.
+    """Decode the frames to process between two frame indices.
 
-    Which they are follows from the video and the recipe alone, whatever ``start`` and ``stop``.
+    The choice depends on the video and the recipe only, not on ``start`` and ``stop``.
 
     Args:
         file: Seekable binary file with the video that ``facts`` describes.
-        facts: What ``probe`` told of it.
+        facts: Result of ``probe``.
         start: First frame index.
         stop: Frame index past the last.
-        sampling: What the recipe says.
-        limits: Bounds on the pictures.
+        sampling: ``detect.sampling`` of the recipe.
+        limits: Limits on frame sizes.
 
     Yields:
-        Frame index, pts in seconds, and the picture, as ``stages.video.frames.read_frames`` gives them.
+        Frame index, pts in seconds, and image, as ``stages.video.frames.read_frames`` yields them.
 
     Raises:
-        UnitError: Not one of the frames can be decoded.
+        UnitError: None of the frames can be decoded.
     """
     keys = [index for index, _ in facts.key_frames]
     wanted = {index: k for k, index in with_lead_in(start, stop, sampling, facts.fps, keys)}
@@ -59,16 +59,16 @@ def read_sampled(
 
 
 def facts_to_read(facts: VideoFacts, start: int, stop: int, sampling: SamplingConfig) -> VideoFacts:
-    """What of a video's facts ``read_sampled`` needs to read a chunk.
+    """The part of a video's facts that ``read_sampled`` needs to read a chunk.
 
     Args:
         facts: Of the whole video.
         start: First frame index of the chunk.
         stop: Frame index past the chunk.
-        sampling: What the recipe says.
+        sampling: ``detect.sampling`` of the recipe.
 
     Returns:
-        The facts, with fewer key frames; all of them where it is they that are sampled, as they are numbered from the
+        The facts with fewer key frames; with all of them if key frames are sampled, since these are numbered from the
         start of the video.
     """
     if sampling.key_frames:
@@ -80,12 +80,12 @@ def facts_to_read(facts: VideoFacts, start: int, stop: int, sampling: SamplingCo
 def _changes(
     frames: Iterator[Frame], numbers: dict[int, int], threshold: float, reset: int
 ) -> Iterator[tuple[Frame, bool]]:
-    """Each frame with whether it is to be looked at: the first of its group, or unlike the last one looked at."""
+    """Each frame with whether to process it: the first of its group, or unlike the last one processed."""
     group, kept = None, None
     for frame in frames:
         index, _, image = frame
         seen = thumbnail(image)
-        # A first frame that cannot be decoded leaves its place to the next.
+        # If the first frame of a group cannot be decoded, the next one takes its place.
         if numbers[index] // reset != group:
             group, kept = numbers[index] // reset, None
         changed = kept is None or kept.shape != seen.shape or change(kept, seen) >= threshold
@@ -110,5 +110,5 @@ def thumbnail(image: Image) -> npt.NDArray[np.float32]:
 
 
 def change(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """Greatest difference of a cell between two thumbnails, grey levels."""
+    """Largest difference of a cell between two thumbnails, grey levels."""
     return float(np.abs(one - other).max())

@@ -15,10 +15,10 @@ from stages.detect.rules import failed_rules
 
 _GPU_PERSONS: Final = 32
 
-# Room around a person, as the model saw in training: on the demo's clip it finds more points with it.
+# Margin around a person, as in the model's training images: on the demo's clip it finds more points with it.
 _MARGIN: Final = 0.1
 
-# The enlarged image shows neighbours as well; a person found there who overlaps the detection less is one of them.
+# The enlarged image also shows neighbours: a person found there with a lower IoU is taken for one of them.
 _SAME_PERSON: Final = 0.3
 _LEAST_CONFIDENCE: Final = 0.1
 _NEIGHBOURS: Final = 20
@@ -29,8 +29,8 @@ _GREY: Final = 114
 class SecondPass:
     """A loaded pose model that sees detections one by one.
 
-    Each is resized to an image of the same size, so its points are the same to the last bit whatever other detections
-    are passed with it.
+    Each is resized to an image of the same size, so its points are bit-identical whatever other detections are
+    passed with it.
 
     Args:
         config: ``pose.source`` is ``second_pass``.
@@ -87,7 +87,7 @@ class _View:
             self.image[: size[1], : size[0]] = part
 
     def keypoints(self, result: Any) -> Keypoints:
-        """Points, in pixels of the frame, of the person whose box is most like the detection's."""
+        """Points, in pixels of the frame, of the person whose box is most similar to the detection's."""
         boxes, points = arrays(result)
         likeness = iou(self._box, self._back(boxes[:, :4].reshape(-1, 2, 2)).reshape(-1, 4))
         if not len(likeness) or likeness.max() < _SAME_PERSON:

@@ -1,4 +1,4 @@
-"""From candidates to persons: doubles suppressed, in a fixed order."""
+"""From candidates to persons: suppression of duplicates, and a fixed order."""
 
 import numpy as np
 
@@ -16,14 +16,14 @@ def above_floor(found: Boxes, floor: float) -> list[Boxes]:
 
 
 def suppress(candidates: Boxes, most: int) -> Boxes:
-    """Greedy non-maximum suppression, as in torchvision: of two boxes with IoU above 0.7 the surer one stays.
+    """Greedy non-maximum suppression, as in torchvision: of two boxes with IoU above 0.7, the higher score is kept.
 
     Args:
         candidates: float32 [n, 5 or more]: xyxy and score first, all of one kind.
-        most: Most boxes to keep.
+        most: Maximum number of boxes to keep.
 
     Returns:
-        The rows kept, by falling score.
+        The rows kept, by descending score.
     """
     rest = candidates[np.argsort(-candidates[:, 4], kind="stable")]
     kept: list[Boxes] = []
@@ -35,5 +35,5 @@ def suppress(candidates: Boxes, most: int) -> Boxes:
 
 
 def ordered(boxes: Boxes) -> Boxes:
-    """By falling score; ties by place, so that the order is always the same."""
+    """By descending score; ties by position, so that the order is deterministic."""
     return np.ascontiguousarray(boxes[by_falling_score(boxes)])

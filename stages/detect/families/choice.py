@@ -1,4 +1,4 @@
-"""Which family a recipe's detector belongs to. A new family is added here, and nowhere else."""
+"""The family of a recipe's detector. New families are registered here only."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -12,7 +12,7 @@ from stages.detect.families.ultralytics.weights import check_named
 DEFAULT: Final = "ultralytics"
 
 FAMILIES: dict[str, Family] = {DEFAULT: ultralytics}
-"""Families by name. ``detect.model: <name>:<model>`` selects one; without a name it is ultralytics."""
+"""Families by name. ``detect.model: <name>:<model>`` selects one; without a name, ultralytics."""
 
 
 class Choice(NamedTuple):
@@ -36,7 +36,7 @@ def check_detector(config: DetectConfig) -> None:
     """Check a recipe's detector before anything runs.
 
     Raises:
-        ValueError: The model or its backend cannot be used, or it gives no keypoints although it should.
+        ValueError: The model or its backend cannot be used, or it gives no keypoints although the recipe requires them.
     """
     name, family, own = choose(config)
     if config.backend not in ("auto", *family.BACKENDS):
@@ -50,7 +50,7 @@ def check_detector(config: DetectConfig) -> None:
 
 
 def load_detector(config: DetectConfig) -> Detector:
-    """Load a recipe's detector, and its second pass where ``detect.pose`` asks for one.
+    """Load a recipe's detector, and its second pass if ``detect.pose`` requests one.
 
     Raises:
         ValueError: The model cannot be loaded.

@@ -113,6 +113,14 @@ def test_a_point_counts_from_a_confidence_of_0_3_on(sure: float, by: str) -> Non
     assert head.by == by
 
 
+def test_a_point_in_doubt_does_not_move_the_head() -> None:
+    points = person((170, 110))
+    points[0, 4] = (290, 300, 0.29)
+    [head] = find_heads(BOX, points)
+    # Of the nose, the eyes and one ear that are left: (170 + 166 + 174 + 161) / 4 and (110 + 106 + 106 + 110) / 4.
+    assert ((head.x1 + head.x2) / 2, (head.y1 + head.y2) / 2) == pytest.approx((167.75, 108))
+
+
 @pytest.mark.parametrize(("left", "right", "width"), [(0.3, 0.9, 80), (0.29, 0.9, 33.6), (0.9, 0.29, 33.6)])
 def test_broad_shoulders_make_a_large_head(left: float, right: float, width: float) -> None:
     """0.4 of the 100 pixels between them to each side; without both, 0.07 of the box's 240 pixels."""

@@ -1,4 +1,4 @@
-"""The family of ultralytics: what ``stages.detect.detector.Family`` asks for."""
+"""The ultralytics family; implements ``stages.detect.detector.Family``."""
 
 from stages.detect.config import DetectConfig
 from stages.detect.detector import Detector
@@ -26,7 +26,7 @@ def check(config: DetectConfig) -> None:
     Raises:
         ValueError: The backend cannot be used, or the file is missing or not the intended one.
     """
-    # Whether the cluster has GPUs is not known yet; what a CPU's backend cannot do on a CPU is.
+    # Whether the cluster has GPUs is not known yet, so a backend is checked as if on a CPU unless the recipe says cuda.
     pick_backend(config, "cuda" if config.device == "cuda" else "cpu")
     check_named(config, "detect.model", "models/yolo26n.pt")
 

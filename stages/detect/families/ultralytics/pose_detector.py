@@ -47,7 +47,7 @@ class PoseDetector:
 
 
 def _inside(result: Any) -> Found:
-    """Persons inside the image, by falling confidence, ties by place; and their keypoints in the same order."""
+    """Persons inside the image, by descending confidence, ties by position; and their keypoints in the same order."""
     boxes, points = arrays(result)
     height, width = result.orig_shape
     boxes[:, :4] = boxes[:, :4].clip(0, [width, height, width, height])

@@ -18,7 +18,7 @@ _PERSON: Final = 0
 
 
 class PoseModel:
-    """Loaded pose weights. Each forward pass has the same number of images; blank ones fill up the last.
+    """Loaded pose weights. Each forward pass has the same number of images; the last is padded with blank ones.
 
     Args:
         config: Device, precision, threads, and the model.

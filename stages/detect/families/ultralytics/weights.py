@@ -25,7 +25,7 @@ def check_named(config: DetectConfig | PoseConfig, key: str, example: str) -> No
     elif not path.exists() and "/" in config.model and "://" not in config.model:
         raise ValueError(
             f"{key} {config.model}: no such file. Give the path of YOLO weights, such as {example}, "
-            "or a bare name like yolo26m.pt, which ultralytics downloads where its hub answers"
+            "or a bare name like yolo26m.pt, which ultralytics downloads"
         )
 
 

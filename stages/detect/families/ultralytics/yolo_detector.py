@@ -23,8 +23,8 @@ _MOST_OBJECTS = 30
 class YoloDetector:
     """A loaded detection model.
 
-    Short batches are filled up, so all forward passes of images of one size have the same shape. Hence an image's boxes
-    are the same to the last bit whatever other images are passed with it.
+    Incomplete batches are padded, so all forward passes over images of one size have the same shape, and an image's
+    boxes are bit-identical whatever other images are passed with it.
 
     Args:
         config: Model, sizes, device, backend.
@@ -84,6 +84,6 @@ class YoloDetector:
         return Found(np.ascontiguousarray(persons), objects)
 
     def _kept(self, candidates: Boxes, most: int, letterbox: Letterbox) -> Boxes:
-        """Candidates of one kind without doubles, in pixels of the image, by falling score."""
+        """Candidates of one kind without duplicates, in pixels of the image, by descending score."""
         kept = ordered(candidates)[:most] if self._backend.final else suppress(candidates, most)
         return ordered(np.column_stack((letterbox.undo(kept[:, :4]), kept[:, 4:])).astype(np.float32))

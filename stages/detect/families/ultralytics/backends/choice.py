@@ -1,4 +1,4 @@
-"""Which backend runs the detector here."""
+"""The choice of the backend that runs a detector."""
 
 import importlib.util
 import logging
@@ -14,7 +14,7 @@ from stages.detect.families.ultralytics.backends.letterbox import Letterbox
 
 log = logging.getLogger("reidforge")
 
-# What must be installed for a backend, and the extra of this distribution that brings it.
+# Packages that each backend needs.
 _NEEDS = {"torch": (), "onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 
 
@@ -23,7 +23,7 @@ class Backend(Protocol):
 
     Attributes:
         name: As in the recipe.
-        final: Whether doubles are suppressed already.
+        final: Whether duplicates are suppressed already.
         knows_objects: Whether the model knows objects besides persons.
         square: Whether the model takes square canvases only.
     """
@@ -49,7 +49,7 @@ class Backend(Protocol):
 def pick_backend(config: DetectConfig, device: str) -> BackendName:
     """The backend that a recipe selects on a device.
 
-    ``auto`` is ONNX Runtime for fp32 on a CPU, where it takes two thirds of PyTorch's time, and PyTorch for the rest.
+    ``auto`` is ONNX Runtime for fp32 on a CPU, where it takes two thirds of PyTorch's time, and PyTorch otherwise.
 
     Raises:
         ValueError: The backend is not installed, or cannot do what the recipe asks for.

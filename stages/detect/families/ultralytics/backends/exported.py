@@ -11,15 +11,15 @@ from pathlib import Path
 
 from stages.weights import file_sha256
 
-# Part of the file's name: raised when what is exported changes.
+# Part of the file's name; incremented when the exported graph changes.
 _FORM = 2
 _OPSET = 18
 
 # Packages whose version may change the exported graph.
 _MAKERS = ("torch", "ultralytics", "onnx")
 
-# The name of the graph's output says what it holds: candidates whose doubles are still to be suppressed, or final
-# boxes; of persons alone, or of objects too.
+# The name of the graph's output states what it holds: candidates with duplicates or final boxes, of persons only or of
+# objects as well.
 _OUTPUTS = {
     (False, False): "candidate_persons",
     (False, True): "candidates",
@@ -33,9 +33,9 @@ class ExportError(ValueError):
 
 
 def exported(path: Path, name: str) -> Path:
-    """The ONNX file of some weights, from the cache if it is there.
+    """The ONNX file of a model's weights, from the cache if it exists there.
 
-    Several processes may ask at once: each builds its own file and renames it into place; all are the same.
+    Several processes may ask at once: each builds its own file and renames it into place; the files are identical.
 
     Args:
         path: Weights (.pt) that may be loaded.
@@ -43,7 +43,7 @@ def exported(path: Path, name: str) -> Path:
 
     Returns:
         A file with one input, uint8 [B, H, W, 3] canvases in BGR with sides that are multiples of 32, and one output,
-        float32 [B, N, 6] as ``Persons`` gives it.
+        float32 [B, N, 6] as ``Persons`` returns it.
 
     Raises:
         ExportError: The weights cannot be exported.
@@ -59,12 +59,12 @@ def exported(path: Path, name: str) -> Path:
 
 
 def output_facts(output: str) -> tuple[bool, bool]:
-    """Whether doubles are suppressed already, and whether the model knows objects, by the name of its output."""
+    """Whether duplicates are suppressed already, and whether the model knows objects, by the name of its output."""
     return {name: facts for facts, name in _OUTPUTS.items()}[output]
 
 
 def _folder() -> Path:
-    """``$REIDFORGE_CACHE``, or the user's cache folder; a temporary folder where that is not writeable."""
+    """``$REIDFORGE_CACHE``, or the user's cache folder; a temporary folder if that is not writable."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get("REIDFORGE_CACHE") or Path(caches) / "reidforge") / "detectors"
     with contextlib.suppress(OSError):

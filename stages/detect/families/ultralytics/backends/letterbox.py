@@ -1,7 +1,7 @@
-"""Letterbox: a picture scaled onto the canvas that the model sees, and boxes brought back from it.
+"""Letterbox: scales an image onto the model's input canvas, and maps boxes back to the image.
 
 The geometry is that of ultralytics' ``predict``: the longer side becomes ``size``, the shorter is padded to the next
-multiple of the stride, so a 768x576 picture is seen at 640x480, not at 640x640.
+multiple of the stride, so the input of a 768x576 image is 640x480, not 640x640.
 """
 
 from collections.abc import Sequence
@@ -26,20 +26,20 @@ _HAIR = 0.1
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a picture lies on its canvas; all in pixels."""
+    """Where an image lies on its canvas; all in pixels."""
 
     source: tuple[int, int]
-    """Height and width of the picture."""
+    """Height and width of the image."""
     scaled: tuple[int, int]
-    """Height and width of the picture on the canvas."""
+    """Height and width of the image on the canvas."""
     origin: tuple[int, int]
-    """Row and column of its upper left corner there."""
+    """Row and column of its upper left corner on the canvas."""
     canvas: tuple[int, int]
     """Height and width of the canvas."""
 
     @classmethod
     def fit(cls, source: tuple[int, int], size: int, *, square: bool = False) -> Self:
-        """The letterbox of a picture of height and width ``source``; ``square`` pads both sides to ``size``."""
+        """The letterbox of an image of height and width ``source``; ``square`` pads both sides to ``size``."""
         gain = min(size / side for side in source)
         height, width = (max(round(side * gain), 1) for side in source)
         down, across = ((size - side) % (size + 1 if square else _STRIDE) / 2 for side in (height, width))
@@ -48,7 +48,7 @@ class Letterbox:
         return cls(source, (height, width), (top, left), canvas)
 
     def place(self, images: Sequence[Image]) -> Image:
-        """Pictures on their canvases: uint8 [B, H, W, 3], channels in the order of the pictures."""
+        """Images on their canvases: uint8 [B, H, W, 3], channels in the order of the images."""
         import cv2
 
         batch = np.full((len(images), *self.canvas, 3), _GREY, np.uint8)
@@ -61,7 +61,7 @@ class Letterbox:
         return batch
 
     def place_tensor(self, images: "torch.Tensor") -> "torch.Tensor":
-        """The same on the tensor's device: uint8 [B, h, w, 3] to uint8 [B, H, W, 3]; OpenCV's to one grey level."""
+        """``place`` on the tensor's device, uint8 [B, h, w, 3] to uint8 [B, H, W, 3]; within one grey level of it."""
         import torch
 
         pixels = images.permute(0, 3, 1, 2).float()
@@ -72,7 +72,7 @@ class Letterbox:
         return batch
 
     def undo(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Boxes of the canvas (float32 [n, 4], xyxy) in pixels of the picture, inside it."""
+        """Boxes on the canvas (float32 [n, 4], xyxy) in pixels of the image, clipped to it."""
         (top, left), (height, width) = self.origin, self.source
         gain = np.array([self.scaled[1] / width, self.scaled[0] / height] * 2, np.float32)
         found = (boxes - np.array([left, top] * 2, np.float32)) / gain

@@ -13,12 +13,12 @@ from stages.detect.families.ultralytics.backends.exported import exported, outpu
 from stages.detect.families.ultralytics.backends.letterbox import Letterbox
 from stages.detect.suppress import above_floor
 
-# Videos of one crawl come in some dozens of shapes; a compiled shape takes some 50 MB.
+# The videos of one crawl have dozens of frame sizes; each compiled size takes about 50 MB.
 _SHAPES = 8
 
 
 class OpenvinoBackend:
-    """Runs the exported model in OpenVINO, in fp32; compiled anew for each size of canvas."""
+    """Runs the exported model in OpenVINO, in fp32; compiled for each canvas size."""
 
     name = "openvino"
     square = False
@@ -28,7 +28,7 @@ class OpenvinoBackend:
 
         self._core = openvino.Core()
         self._model = self._core.read_model(exported(path, config.model))
-        # Where a CPU has bf16 units OpenVINO would use them unasked, and boxes would depend on the machine.
+        # By default OpenVINO uses a CPU's bf16 units, and boxes would depend on the machine.
         self._options = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": config.threads,

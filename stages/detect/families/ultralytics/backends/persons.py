@@ -24,8 +24,8 @@ class Persons(torch.nn.Module):
     Args:
         model: A detection model of ultralytics, in evaluation mode.
         kinds: Kind of each of its classes.
-        final: Whether it suppresses doubles itself.
-        square: Whether it takes square canvases only.
+        final: Whether it suppresses duplicates itself.
+        square: Whether it accepts square canvases only.
 
     Attributes:
         final: As given.
@@ -49,8 +49,8 @@ class Persons(torch.nn.Module):
             canvases: uint8 [B, H, W, 3], BGR.
 
         Returns:
-            float32 [B, N, 6]: x1, y1, x2, y2 in pixels of the canvas, the score and the kind; the score is 0 where a
-            class that is not looked for has a higher one.
+            float32 [B, N, 6]: x1, y1, x2, y2 in pixels of the canvas, the score and the kind; the score is 0 where
+            another class has a higher one.
         """
         pixels = canvases.permute(0, 3, 1, 2).flip(1).to(self.dtype) / 255
         found = self.model(pixels)
@@ -93,7 +93,7 @@ def load_persons(path: Path, name: str, device: str, dtype: torch.dtype) -> Pers
     os.environ.setdefault("YOLO_AUTOINSTALL", "False")
     from ultralytics.nn.autobackend import AutoBackend
 
-    # Without end2end ultralytics predicts by the one-to-many head and suppresses doubles; so do we.
+    # Without end2end ultralytics predicts by the one-to-many head and suppresses duplicates; so do we.
     loaded = AutoBackend(str(path), device=torch.device(device), verbose=False, end2end=False)
     task = getattr(loaded.model, "task", None) or loaded.task
     if task not in _TASKS or loaded.names.get(_PERSON) != "person":

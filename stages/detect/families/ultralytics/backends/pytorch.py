@@ -1,4 +1,4 @@
-"""The detector in PyTorch: on a GPU, and on a CPU where nothing faster is installed."""
+"""The detector in PyTorch: on a GPU, and on a CPU if no faster backend is installed."""
 
 from collections.abc import Sequence
 from pathlib import Path
