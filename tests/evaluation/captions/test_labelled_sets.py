@@ -78,6 +78,57 @@ def test_peta_reads_label_files_beside_their_images(tmp_path: Path) -> None:
     assert "upper_colour" not in old
 
 
+@pytest.mark.parametrize(
+    ("flag", "attribute", "values"),
+    [
+        ("personalLess15", "gender", {"child"}),
+        ("personalLess15", "age", {"young"}),
+        ("personalLess45", "age", {"young", "middle-aged"}),
+        ("personalLess60", "age", {"middle-aged"}),
+        ("personalLarger60", "age", {"old"}),
+        ("carryingPlasticBags", "bag", {"handbag", "plastic bag"}),
+        ("carryingNothing", "bag", {"none"}),
+        ("carryingOther", "bag", None),
+        ("accessorySunglasses", "glasses", {"sunglasses"}),
+        ("accessoryNothing", "glasses", None),
+        ("accessoryNothing", "umbrella", {"none"}),
+        ("upperBodyThickStripes", "upper_pattern", {"striped"}),
+        ("upperBodyOther", "upper_pattern", {"plain"}),
+        ("upperBodyGrey", "upper_colour", {"gray"}),
+        ("upperBodyGrey", "lower_colour", None),
+        ("lowerBodyCapri", "lower", {"long pants", "shorts"}),
+        ("lowerBodyLongSkirt", "lower", {"long skirt"}),
+        ("hairLong", "hair", {"long", "medium"}),
+    ],
+)
+def test_a_flag_of_peta_is_the_values_that_fit_it(
+    flag: str, attribute: str, values: set[str] | None, tmp_path: Path
+) -> None:
+    image(tmp_path / "VIPeR/archive/7_a.bmp")
+    (tmp_path / "VIPeR/archive/Label.txt").write_text(f"7 {flag}\n")
+    (crop,) = read_peta(tmp_path)
+    assert crop.truth.get(attribute) == values
+
+
+@pytest.mark.parametrize(
+    ("age", "ages", "genders"),
+    [
+        (1, {"young"}, {"man", "child"}),
+        (2, {"young"}, {"man", "child"}),
+        (3, {"young", "middle-aged"}, {"man"}),
+        (4, {"old"}, {"man"}),
+    ],
+)
+def test_the_four_ages_of_market1501(age: int, ages: set[str], genders: set[str], tmp_path: Path) -> None:
+    row = dict.fromkeys(("gender", "hair", "hat", "backpack", "bag", "handbag", "up", "down"), 1) | {"clothes": 2}
+    columns = {name: np.array([[value]], dtype=np.uint8) for name, value in (row | {"age": age}).items()}
+    part = columns | {"image_index": cell(["7"]).T}
+    savemat(tmp_path / "market_attribute.mat", {"market_attribute": {"test": part}})
+    image(tmp_path / "bounding_box_test" / "0007_c1s1_000001_00.jpg")
+    (crop,) = read_market1501(tmp_path)
+    assert (crop.truth["age"], crop.truth["gender"]) == (ages, genders)
+
+
 def test_peta_reads_the_matlab_form(tmp_path: Path) -> None:
     names = ["personalMale", "upperBodyRed", "accessoryHat"]
     data = np.zeros((2, 4 + len(names)))

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.captions.lint import lint, words
-from evaluation.captions.vocabulary import vocabulary
+from evaluation.captions.vocabulary import finite_verbs, vocabulary
 from stages.caption.config import CaptionConfig
 from stages.caption.write.combine import write_sentences
 from stages.caption.write.templates import load_templates
@@ -82,6 +83,7 @@ def test_words_outside_the_vocabulary_are_found(word: str) -> None:
         "There is a person. The person wears a T-shirt.",
         "A uniform-wearing man is wearing dress shoes and a pair of blue jeans.",
         "The scene features a man. The man wears jeans.",
+        "An honest man walks for an hour past a European shop on a one-way street.",
     ],
 )
 def test_sound_sentences_pass(text: str) -> None:
@@ -94,6 +96,24 @@ def test_captions_have_no_problem(known: float) -> None:
     texts = write_sentences(stated, [str(i) for i in range(len(stated))], unipt(), CaptionConfig()).texts
     allowed = vocabulary(unipt(), load_templates("english"))
     assert [(problem, text) for text in texts for problem in lint(text, allowed)] == []
+
+
+def test_verbs_of_a_bank_make_a_sentence() -> None:
+    bank = unipt()
+    assert lint("The man dons a coat.", verbs=finite_verbs(bank)) == ["no verb: 'The man dons a coat'"]
+    assert lint("The man dons a coat.", verbs={"dons"}) == []
+    assert {"wear", "wears", "carry", "carries"} <= finite_verbs(bank)
+
+
+def test_the_vocabulary_has_the_words_of_the_bank_and_of_the_templates_without_their_blanks() -> None:
+    templates = load_templates("english")
+    known = vocabulary(unipt(), templates)
+    assert {"wearing", "wears", "pair", "t-shirt", "pedestrian", "person"} <= known, "verbs, our own words, wordings"
+    blanks = {blank for template in templates for blank in re.findall(r"\{([^{}]*)\}", template.text)}
+    assert blanks
+    assert not {blank for blank in blanks if "_" in blank} & known
+    # Captions leave out what is absent: "no hat", "not smoking".
+    assert not {"no", "not"} & known
 
 
 def test_words() -> None:

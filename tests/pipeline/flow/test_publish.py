@@ -126,6 +126,17 @@ def test_marked_crops_stay_out_unless_the_recipe_keeps_them(corpus: Corpus) -> N
     assert published(corpus, min_track_frames=80, keep_duplicates=True, keep_static=True) == long
 
 
+def test_crops_that_marks_keep_out_have_no_weight_in_the_splits(corpus: Corpus) -> None:
+    """What is left of one video is cut in time; two videos would have got a split each."""
+    keys = {"video_id": "x:b", "unit_id": "x:b", "static_id": "x:b/s0", "span_s": 9.0, "seen_share": 1.0}
+    rows = [keys | {"crop_id": crop("b", frame, n)} for frame in FRAMES for n in range(PERSONS)]
+    write(corpus, rows, tables.STATICS, "statics/b.parquet")
+    Ledger(corpus, "dedup").append([ledger_row("x:b", ["statics/b.parquet"])])
+    assert published(corpus, splits={"train": 0.5, "val": 0.5}, time_segment_seconds=2, time_guard_seconds=0)
+    sql = "SELECT DISTINCT video_id, split FROM manifest ORDER BY ALL"
+    assert ask(Path(corpus.root), sql) == [("x:a", "train"), ("x:a", "val")]
+
+
 def test_a_mark_that_a_new_stage_declares_keeps_crops_out(corpus: Corpus) -> None:
     schema = pa.schema(
         [pa.field("crop_id", pa.string()), pa.field("unit_id", pa.string()), pa.field("by", pa.string())]

@@ -3,6 +3,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import pytest
 
 from evaluation.captions import stated as statements
 from stages.caption.bank.bank import Bank, load_bank
+from stages.caption.bank.phrases import Phrase
 from stages.caption.config import CaptionConfig
 from stages.caption.read.reader import CropBatch
 from stages.caption.write.choice import caption_writer
 from stages.caption.write.combine import templates_of, write_sentences
-from stages.caption.write.wording import SLOTS, crop_hashes, spread
+from stages.caption.write.wording import SLOTS, WordTable, crop_hashes, spread
 from stages.caption.write.writer import Captions
 from tests.stages.caption.captioning import decided, look, persons, random_stated, street, unipt, unipt_features
 
@@ -165,6 +167,15 @@ def test_half_of_the_plural_objects_come_as_a_pair(value: dict[str, str]) -> Non
     stated = np.repeat(statements.stated_values(value, unipt()), 400, axis=0)
     texts = write_sentences(stated, IDS, unipt(), CaptionConfig()).texts
     assert sum("a pair of" in text for text in texts) == pytest.approx(200, abs=40)
+
+
+def test_a_plural_with_and_without_its_pair_has_one_share_among_the_wordings() -> None:
+    muff = {"text": "muff", "number": "singular", "weight": 1.0}
+    phrase = Phrase.model_validate({"value": "warm", "text": "gloves", "number": "plural", "synonyms": [muff]})
+    table = WordTable("hands", [phrase], "wear")
+    codes = table.codes([np.zeros(8000, np.int64)], crop_hashes([str(n) for n in range(8000)], 0, 1)[:, 0])
+    shares = {text: count / 8000 for text, count in Counter(table.wording(code).text for code in codes).items()}
+    assert shares == pytest.approx({"a muff": 0.5, "gloves": 0.25, "a pair of gloves": 0.25}, abs=0.03)
 
 
 def test_too_many_wordings_are_refused() -> None:
