@@ -1,4 +1,4 @@
-"""Rendered pedestrians with known attributes: the pictures on which the embedded CLIP is trained and checked.
+"""Rendered pedestrians with known attributes: the images on which the embedded CLIP is trained and tested.
 
 ``render_sample(seed, index)`` returns a crop and its attributes; ``rendered_crops.render_table`` returns a manifest.
 """

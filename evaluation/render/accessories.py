@@ -1,4 +1,4 @@
-"""What people carry: bags, phones, cigarettes, umbrellas; and the bench they sit on."""
+"""Carried objects (bags, phones, cigarettes, umbrellas), and the bench under a seated person."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -23,7 +23,7 @@ _SMOKE = (205.0, 208.0, 212.0)
 def draw_accessories(
     sketch: Sketch, pose: Pose, truth: Mapping[str, str], against: Colour, rng: np.random.Generator
 ) -> None:
-    """Draw bag, phone, cigarette and umbrella, as far as the truth names them, and a seat under who sits.
+    """Draw the bag, phone, cigarette and umbrella that the truth names, and a seat under a seated person.
 
     Args:
         sketch: Where to draw.
@@ -45,7 +45,7 @@ def draw_accessories(
 
 
 def _backpack(sketch: Sketch, pose: Pose, colour: Colour) -> None:
-    """A pack on the back; from the front its straps and its edges."""
+    """A backpack; from the front, its straps and edges."""
     build, facing = pose.build, sketch.view.facing
     back = -build.depth - 0.035
     profile = ((0.98, 0.055, 0.03), (0.9, 0.085, 0.055), (0.5, 0.095, 0.065), (0.18, 0.09, 0.06), (0.12, 0.07, 0.04))
@@ -59,7 +59,7 @@ def _backpack(sketch: Sketch, pose: Pose, colour: Colour) -> None:
 
 
 def _pack_straps(sketch: Sketch, pose: Pose, colour: Colour, back: float) -> None:
-    """The straps of a backpack over the breast, and around the shoulder as seen from the side."""
+    """The straps of a backpack over the chest, and around the shoulder in side view."""
     build, view = pose.build, sketch.view
     strap = sketch.ink(scaled(colour, 0.85))
     for side in (-1, 1):
@@ -107,7 +107,7 @@ def _box(sketch: Sketch, middle: Point, half: tuple[float, float], how: tuple[Co
 
 
 def _phone(sketch: Sketch, pose: Pose, rng: np.random.Generator) -> None:
-    """A phone in the hand: at the ear, or before the breast with a lit screen."""
+    """A phone in the hand: at the ear, or in front of the chest with a lit screen."""
     _, elbow, hand = pose.arms[PHONE]
     depth = max(arm_depth(sketch, pose, PHONE), 0.0) + 0.25
     case = _CASE if rng.random() < 0.7 else lifted(_CASE, 205)

@@ -41,7 +41,7 @@ VOCABULARY: Mapping[str, tuple[str, ...]] = {
 }
 """Every attribute with its values; a person in a dress has no ``lower`` and no ``lower_colour``."""
 
-# Half uniform, half as worn: rare colours must be learnt as well, but black coats and blue jeans are what streets hold.
+# Half uniform, half as worn: rare colours must be learnt as well, but black coats and blue jeans are most common.
 _UPPER_COLOUR = (16, 12, 12, 7, 11, 6.5, 6, 8.5, 6, 5, 6, 5)
 _LOWER_COLOUR = (18, 8, 13, 8, 20, 4.5, 4, 5, 7, 4, 4.5, 4)
 
@@ -108,7 +108,7 @@ def _dress(truth: dict[str, str], rng: np.random.Generator) -> None:
 
 
 def _settle(truth: dict[str, str], rng: np.random.Generator) -> None:
-    """Give up the combinations that no picture can show."""
+    """Remove combinations that an image cannot show."""
     if truth["gender"] == "child":
         truth["smoke"] = "none"
         truth["vehicle"] = "none" if truth["vehicle"] == "motorcycle" else truth["vehicle"]

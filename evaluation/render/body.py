@@ -70,7 +70,7 @@ class Pose:
         return chain(self.arms[side], share)
 
     def extent(self) -> list[Point]:
-        """Points whose extent is that of the body."""
+        """Points that span the extent of the body."""
         top = moved(self.head, y=0.095 * self.build.head)
         points = [top, moved(self.head, 0.05), moved(self.head, -0.05), *self.toes]
         for side in (LEFT, RIGHT):
@@ -238,12 +238,12 @@ PHONE, OTHER = RIGHT, LEFT
 
 
 def smoking_hand(truth: Mapping[str, str]) -> int:
-    """The hand that holds a cigarette: whichever is free."""
+    """The hand that holds a cigarette: the free one."""
     return OTHER if truth["cellphone"] != "none" else PHONE
 
 
 def _hold(truth: Mapping[str, str], angles: _Angles, rng: np.random.Generator) -> None:
-    """Bend the arm that holds something to where that is held."""
+    """Bend the arm that holds an object so that the hand is at the object's place."""
     if truth["umbrella"] != "none":
         angles.arm[OTHER], angles.elbow[OTHER] = 0.3, 1.9
     elif truth["bag"] == "handbag":

@@ -1,4 +1,4 @@
-"""What the camera makes of a scene: light, exposure, sharpness, resolution, noise and compression."""
+"""Effects of the camera: light, exposure, sharpness, resolution, noise and compression."""
 
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ def _motion(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def capture(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Send a picture through lens, sensor and codec; three in ten come from a sensor of fewer pixels.
+    """Apply the effects of lens, sensor and codec; three in ten images come from a sensor with fewer pixels.
 
     Args:
         picture: RGB uint8 (h, w, 3).
@@ -97,7 +97,7 @@ def _noise(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _codec(picture: Picture, rng: np.random.Generator) -> Picture:
-    """JPEG and back, in three of four pictures."""
+    """JPEG compression, in three of four images."""
     if rng.random() < 0.25:
         return picture
     quality = int(rng.uniform(38, 95))

@@ -11,7 +11,7 @@ from evaluation.render.palette import Colour
 from evaluation.render.textures import Picture
 
 _TURNS = {"striped": (0.0, 0.0, pi / 2), "plaid": (0.0, 0.0, pi / 4), "patterned": (0.0, 0.6, 1.2)}
-"""How patterns lie on the body, radians; stripes run across it twice as often as along it."""
+"""Orientations of patterns on the body, radians; stripes run across it twice as often as along it."""
 
 _PERIOD = (0.034, 0.07)
 """Range of the period of a pattern, body heights."""

@@ -1,4 +1,4 @@
-"""A person alone: pose, garments, head and what is carried, shaded, without a street around."""
+"""A person without a background: pose, garments, head and carried objects, shaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Figure:
         return np.asarray(cv2.compare(self.labels, 0, cv2.CMP_GT), np.uint8)
 
     def worn(self, group: str) -> NDArray[np.uint8]:
-        """Where a garment is seen, 0 or 255, uint8 (h, w)."""
+        """Where a garment is visible, 0 or 255, uint8 (h, w)."""
         table = np.zeros(256, np.uint8)
         table[: len(self.groups)] = [255 * (name == group) for name in self.groups]
         return np.asarray(cv2.LUT(self.labels, table), np.uint8)

@@ -1,4 +1,4 @@
-"""Where the camera stands, and the box that a detector puts around the person."""
+"""The camera's position, and the box that a detector puts around the person."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ from evaluation.render.body import Pose
 from evaluation.render.sketch import View
 
 _ASPECT = (1.9, 3.2)
-"""Height over width of a crop, least and most."""
+"""Least and greatest height divided by width of a crop."""
 
 _MISSING_FEET = 0.08
 """Share of the crops that end above the feet."""
@@ -20,7 +20,7 @@ _Corner = NDArray[np.float64]
 
 
 def choose_view(truth: Mapping[str, str], rng: np.random.Generator) -> View:
-    """A camera that can see what the truth tells: the face for glasses and cigarettes, else from anywhere."""
+    """A camera that sees the attributes of the truth: in front for glasses and cigarettes, else anywhere."""
     yaw = rng.uniform(-pi, pi)
     if truth["glasses"] != "none" or truth["smoke"] != "none":
         yaw *= 0.42
@@ -28,7 +28,7 @@ def choose_view(truth: Mapping[str, str], rng: np.random.Generator) -> View:
 
 
 def frame(view: View, pose: Pose, truth: Mapping[str, str], size: int, rng: np.random.Generator) -> tuple[View, int]:
-    """Put the box of a detector around the person: never quite tight, sometimes off.
+    """Put a detector's box around the person: never exactly tight, sometimes shifted.
 
     Args:
         view: The camera.
@@ -54,7 +54,7 @@ def frame(view: View, pose: Pose, truth: Mapping[str, str], size: int, rng: np.r
 
 
 def _extent(view: View, pose: Pose, truth: Mapping[str, str], rng: np.random.Generator) -> tuple[_Corner, _Corner]:
-    """Lower left and upper right corner of the person with what belongs to it, on the picture plane."""
+    """Lower left and upper right corner of the person with carried objects and vehicle, on the picture plane."""
     plane = view.plane(np.array(pose.extent()))
     low, high = plane.min(0) - np.array([0.03, 0.025]), plane.max(0) + np.array([0.03, 0.0])
     if truth["hat"] != "none":
@@ -67,7 +67,7 @@ def _extent(view: View, pose: Pose, truth: Mapping[str, str], rng: np.random.Gen
 
 
 def _bounded(low: _Corner, high: _Corner) -> tuple[_Corner, _Corner]:
-    """Widen or heighten a box until its aspect is that of a crop."""
+    """Extend the width or height of a box until its aspect is that of a crop."""
     width, height = (high - low).tolist()
     wider = max(0.0, height / _ASPECT[1] - width) / 2
     taller = max(0.0, width * _ASPECT[0] - height)

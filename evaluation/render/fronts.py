@@ -1,4 +1,4 @@
-"""What tells garments apart on the trunk: necklines, buttons, zips, lapels, belts, quilting, ribs."""
+"""Details of the trunk that distinguish garments: necklines, buttons, zips, lapels, belts, quilting, ribs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ _UPPER = "upper"
 _SILVER = (190.0, 190.0, 190.0)
 
 Corners = list[tuple[float, float]]
-"""Places on the breast: along the torso (1 shoulders, 0 hips, -1 hem) and across it (-1 to 1)."""
+"""Positions on the chest: along the torso (1 shoulders, 0 hips, -1 hem) and across it (-1 to 1)."""
 
 
 @dataclass(frozen=True)
 class Front:
-    """A garment of the upper body, as far as its details need it.
+    """The properties of an upper-body garment that its details need.
 
     Args:
         sketch: Where to draw.
@@ -45,11 +45,11 @@ class Front:
 
     @property
     def seen(self) -> bool:
-        """Whether the breast looks towards the camera."""
+        """Whether the chest faces the camera."""
         return self.sketch.view.facing > 0.12
 
     def on(self, along: float, side: float) -> Point:
-        """A point on the breast."""
+        """A point on the chest."""
         build = self.pose.build
         across = side * build.shoulder * 0.9 * self.thick
         front = build.depth * self.thick * sqrt(max(0.0, 1 - side * side))
@@ -59,15 +59,15 @@ class Front:
         return moved(between(self.pose.pelvis, hem, -along), across, 0.0, front)
 
     def patch(self, colour: Colour, corners: Corners, rank: int = 1) -> None:
-        """An area on the breast."""
+        """An area on the chest."""
         self.sketch.polygon(self.sketch.ink(colour), [self.on(*corner) for corner in corners], 0.002 * rank)
 
     def seam(self, colour: Colour, corners: Corners, width: float, rank: int = 2) -> None:
-        """A line on the breast."""
+        """A line on the chest."""
         self.sketch.line(self.sketch.ink(colour), [self.on(*corner) for corner in corners], width, 0.002 * rank)
 
     def inside(self) -> None:
-        """What shows when the garment is open: a strip of another colour."""
+        """The strip of another colour that shows when the garment is open."""
         top, bottom = self.rng.uniform(0.12, 0.25), self.rng.uniform(0.12, 0.34)
         low = -0.25 if self.hem < 0.3 else self.rng.uniform(0.0, 0.3)
         inner = palette.contrasting(self.colour, self.rng, 50)
@@ -94,7 +94,7 @@ def _neckline(front: Front) -> None:
 
 
 def _bodice(front: Front) -> None:
-    """The top of a dress, half of them with a belt."""
+    """The top of a dress; half of them have a belt."""
     _neckline(front)
     if front.rng.random() < 0.5:
         colour = edged(front.colour) if front.rng.random() < 0.6 else palette.contrasting(front.colour, front.rng)

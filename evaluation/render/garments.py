@@ -1,4 +1,4 @@
-"""Garments of the upper body on a pose: their cut, the trunk, the sleeves and what hangs below the hips."""
+"""Garments of the upper body on a pose: their cut, the trunk, the sleeves and the part below the hips."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,10 +51,10 @@ CUTS: Mapping[str, Cut] = {
 }
 
 _FOLDED = 0.25
-"""A hem below this share of the leg follows the thighs of who sits."""
+"""A hem below this share of the leg follows the thighs of a seated person."""
 
 _SHORT_COAT = 0.26
-"""Nothing worn over shorts or a short skirt reaches further down: they would be out of sight."""
+"""Garments over shorts or a short skirt reach no further down, or they would hide them."""
 
 
 def draw_upper(
@@ -88,7 +88,7 @@ def draw_upper(
 
 
 def _glove(skin: Colour, rng: np.random.Generator) -> Colour:
-    """A colour of gloves that cannot be taken for the hand."""
+    """A glove colour that differs clearly from the hand's."""
     for _ in range(6):
         colour = palette.cloth(("black", "black", "brown", "red", "white", "gray")[int(rng.random() * 6)], rng)
         if palette.distance(colour, skin) > 70:
@@ -117,7 +117,7 @@ def _trunk(sketch: Sketch, pose: Pose, cut: Cut, colour: Colour, waist: float, *
 
 
 def _skirts(sketch: Sketch, pose: Pose, cut: Cut, colour: Colour, hem: float) -> None:
-    """What hangs below the hips: the hem of a shirt, the skirts of a coat or dress."""
+    """The part below the hips: the hem of a shirt, the skirt of a coat or dress."""
     wide, deep = pose.build.hip * 0.44 * cut.thick, pose.build.depth * cut.thick
     flare = 1 + (cut.flare - 1) * min(1.0, hem * 2)
     rings = [(leg[0], wide, deep * 1.05) for leg in pose.legs]
@@ -150,5 +150,5 @@ def _arms(sketch: Sketch, pose: Pose, cut: Cut, sleeve: float, paint: tuple[Colo
 
 
 def arm_depth(sketch: Sketch, pose: Pose, side: int) -> float:
-    """Depth of an arm: before the trunk unless it is clearly on the far side."""
+    """Depth of an arm: in front of the trunk unless it is clearly on the far side."""
     return sum(sketch.view.depth(joint) for joint in pose.arms[side]) / 3 + 0.06

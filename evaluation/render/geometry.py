@@ -3,7 +3,7 @@
 from math import cos, sin
 
 Point = tuple[float, float, float]
-"""x to the person's side, y up from the ground, z where the person looks; body heights."""
+"""x to the person's side, y up from the ground, z in the person's viewing direction; body heights."""
 
 LEFT, RIGHT = 0, 1
 """Index of a side: the one at negative x, the one at positive x."""
@@ -13,7 +13,7 @@ SIGN = (-1.0, 1.0)
 
 
 def moved(point: Point, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Point:
-    """The point, moved."""
+    """The point moved by an offset."""
     return point[0] + x, point[1] + y, point[2] + z
 
 

@@ -1,4 +1,4 @@
-"""Head, hair, face and glasses, and what is worn on the head."""
+"""Head, hair, face, glasses and headwear."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _HELMETS = ("white", "red", "blue", "black", "yellow", "orange", "gray")
 
 @dataclass(frozen=True)
 class _Head:
-    """What the parts of a head are drawn from; lengths in head units (1 = half the head's height)."""
+    """Inputs of the drawing of a head's parts; lengths in head units (1 = half the head's height)."""
 
     sketch: Sketch
     pose: Pose
@@ -33,7 +33,7 @@ class _Head:
 
     @property
     def turn(self) -> float:
-        """How far the face is turned to the right on the picture."""
+        """How far the face is turned to the right in the image."""
         return self.sketch.view.turn
 
     @property
@@ -53,7 +53,7 @@ class _Head:
 
 
 def draw_head(sketch: Sketch, pose: Pose, truth: Mapping[str, str], skin: Colour, rng: np.random.Generator) -> None:
-    """Draw neck, head, hair, face, glasses and what is worn on the head.
+    """Draw neck, head, hair, face, glasses and headwear.
 
     Args:
         sketch: Where to draw.
@@ -80,7 +80,7 @@ def draw_head(sketch: Sketch, pose: Pose, truth: Mapping[str, str], skin: Colour
 
 
 def _bald(head: _Head) -> None:
-    """A shining skull, half of them with a fringe of hair around the back."""
+    """A shiny skull; half of them have a fringe of hair around the back."""
     if head.rng.random() < 0.5:
         back = -0.3 * head.turn
         head.oval(head.hair, (0.84, 0.42), (back, -0.22), 1.5 if head.facing < 0.3 else 0.5)
@@ -94,13 +94,13 @@ def _crown(head: _Head, hair: str) -> None:
     level, tall = {"short": (0.2, 0.88), "medium": (0.06, 0.98), "long": (0.0, 1.02)}[hair]
     head.oval(head.hair, (0.8 + volume, tall), (-0.16 * head.turn, level), 2)
     if hair == "medium":
-        # Before a face the ends of the hair lie behind the neck, or the head would look hooded.
+        # If the face is visible, the ends of the hair lie behind the neck, or the head would look hooded.
         behind = (-0.02 - _DEPTH) * 1000
         head.oval(head.hair, (0.9 + volume, 0.72), (-0.14 * head.turn, -0.45), 2 if head.facing < 0.35 else behind)
 
 
 def _fall(head: _Head) -> None:
-    """Long hair: down the back, and before the shoulders when the face is seen."""
+    """Long hair: down the back, and in front of the shoulders if the face is visible."""
     pose, sketch, unit = head.pose, head.sketch, head.unit
     length, back = head.rng.uniform(0.5, 0.82), -pose.build.depth * 0.75
     rings = [
@@ -138,7 +138,7 @@ def _face(head: _Head, truth: Mapping[str, str]) -> None:
 
 
 def _glasses(head: _Head, eyes: list[float], *, dark: bool) -> None:
-    """Lenses, the bridge between them and the bow to the ear; sunglasses are dark all through."""
+    """Lenses, the bridge between them and the bow to the ear; sunglasses have dark lenses."""
     wide, high = (0.29, 0.24) if dark else (0.28, 0.2)
     narrow = 1.0 if head.facing > 0.5 else 0.75
     for eye in eyes:

@@ -51,7 +51,7 @@ def draw_lower(
 
 
 def _cut(name: str | None, rng: np.random.Generator) -> tuple[tuple[float, float, float], float] | None:
-    """Radii and covered share of trousers and shorts; none for the rest."""
+    """Radii and covered share of trousers and shorts; empty for other garments."""
     if name == "long pants":
         wide = (0.86, 1.0, 1.0, 1.28)[int(rng.random() * 4)]
         return (0.063, 0.047 * wide, 0.038 * wide), 1.0

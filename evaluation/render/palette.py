@@ -1,4 +1,4 @@
-"""What the twelve colour names look like on cloth, and the colours of skin, hair and shoes."""
+"""Shades of the twelve colour names on cloth, and colours of skin, hair and shoes."""
 
 import colorsys
 from bisect import bisect
@@ -13,7 +13,7 @@ Colour = tuple[float, float, float]
 """One colour: red, green, blue, 0 to 255."""
 
 # Ranges of hue (degrees), saturation and value (0 to 1), with a weight. Between neighbours (gray and black, brown and
-# khaki, red and orange) there is a gap: light and camera close half of it again.
+# khaki, red and orange) there is a gap: light and camera halve it again.
 _RANGES: Mapping[str, tuple[tuple[float, float, float, float, float, float, float], ...]] = {
     "black": (
         (0, 360, 0.0, 0.14, 0.02, 0.17, 3),
@@ -55,7 +55,7 @@ def scaled(colour: Colour, factor: float) -> Colour:
 
 
 def lifted(colour: Colour, step: float) -> Colour:
-    """The colour with so many levels added to each channel."""
+    """The colour with a number of levels added to each channel."""
     return scaled((colour[0] + step, colour[1] + step, colour[2] + step), 1.0)
 
 
@@ -70,12 +70,12 @@ def distance(one: Colour, other: Colour) -> float:
 
 
 def any_name(rng: np.random.Generator) -> str:
-    """One of the twelve names, all alike."""
+    """One of the twelve names, equally likely."""
     return COLOURS[int(rng.random() * 12)]
 
 
 def cloth(name: str, rng: np.random.Generator) -> Colour:
-    """Draw one shade that people call by this name.
+    """Draw a shade that people call by this name.
 
     Args:
         name: One of the twelve colour names.
@@ -96,7 +96,7 @@ def cloth(name: str, rng: np.random.Generator) -> Colour:
 
 
 def contrasting(colour: Colour, rng: np.random.Generator, gap: float = 70.0) -> Colour:
-    """Draw a cloth colour that differs from the one given by ``gap`` levels of a channel at least."""
+    """Draw a cloth colour that differs from the given one by at least ``gap`` levels of a channel."""
     for _ in range(12):
         name = any_name(rng) if rng.random() < 0.6 else ("white", "black")[int(rng.random() * 2)]
         other = cloth(name, rng)
@@ -106,7 +106,7 @@ def contrasting(colour: Colour, rng: np.random.Generator, gap: float = 70.0) -> 
 
 
 def skin(rng: np.random.Generator) -> Colour:
-    """Draw a tone of skin; light and dark ones alike."""
+    """Draw a skin tone; light and dark ones are equally likely."""
     place = rng.random() * (len(_SKIN) - 1)
     low, share = _SKIN[int(place)], place % 1
     high = _SKIN[int(place) + 1]
@@ -118,7 +118,7 @@ def skin(rng: np.random.Generator) -> Colour:
 
 
 def hair(age: str, rng: np.random.Generator) -> Colour:
-    """Draw a colour of hair; most of the old are gray or white."""
+    """Draw a colour of hair; most old people have gray or white hair."""
     if rng.random() < {"old": 0.88, "middle-aged": 0.1}.get(age, 0.0):
         tone = rng.uniform(150, 228)
         return tone, tone * 0.99, tone * 0.97
@@ -126,5 +126,5 @@ def hair(age: str, rng: np.random.Generator) -> Colour:
 
 
 def shoes(rng: np.random.Generator) -> Colour:
-    """Draw a colour of shoes: black, white and brown mostly."""
+    """Draw a colour of shoes: mostly black, white or brown."""
     return cloth(_SHOES[int(rng.random() * 6)] if rng.random() < 0.8 else any_name(rng), rng)

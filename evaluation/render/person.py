@@ -1,4 +1,4 @@
-"""One rendered pedestrian: from attributes to a crop as a surveillance camera would give it."""
+"""One rendered pedestrian: from attributes to a crop like that of a surveillance camera."""
 
 from collections.abc import Mapping
 
@@ -42,7 +42,7 @@ def render(attributes: Mapping[str, str], rng: np.random.Generator) -> Picture:
 
 
 def render_sample(seed: int, index: int) -> tuple[Picture, dict[str, str]]:
-    """The crop of a number in a series, and its truth; the same for the same seed and index, whatever was made before.
+    """The crop of an index in a series, and its truth; they depend on seed and index only.
 
     Args:
         seed: Seed of the series.

@@ -16,7 +16,7 @@ from stages.detect.quality import sharpness
 from stages.errors import UnitError
 
 Describe = Callable[[Mapping[str, str], int], list[str]]
-"""Writes the captions of a person from its truth and its number in the series."""
+"""Writes the captions of a person from its truth and its index in the series."""
 
 LICENSE = "AGPL-3.0-or-later"
 
@@ -46,11 +46,11 @@ def render_table(
 
     Args:
         seed: Seed of the series.
-        start: Number of the first crop.
+        start: Index of the first crop.
         count: Number of crops.
         jpeg_quality: Quality of the stored JPEG, 1 to 100.
-        split: Split that all rows stand in.
-        describe: Writes the captions of a crop from its truth and number; without it there are none.
+        split: Split of all rows.
+        describe: Writes the captions of a crop from its truth and index; None = no captions.
 
     Returns:
         A table of ``schemas.tables.MANIFEST``, ``count`` rows in order.
@@ -69,7 +69,7 @@ def render_table(
 
 
 def _rows(seed: int, indices: range, quality: int, split: str, describe: Describe | None) -> Iterator[dict[str, Any]]:
-    """The rows of these numbers; columns that are not named are null."""
+    """The rows of these indices; other columns are null."""
     for index in indices:
         picture, truth = render_sample(seed, index)
         height, width = picture.shape[:2]
@@ -98,7 +98,7 @@ def _rows(seed: int, indices: range, quality: int, split: str, describe: Describ
 
 
 def _reading(attribute: str, value: str) -> dict[str, Any]:
-    """A truth in the form of what a captioner reads, beyond doubt."""
+    """A truth in the form of a captioner's readings, with probability 1."""
     return {
         "attribute": attribute,
         "region": _REGIONS.get(attribute, "whole"),

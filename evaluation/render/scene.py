@@ -106,7 +106,7 @@ def _rectangle(picture: Picture, low: NDArray[np.float64], high: NDArray[np.floa
 
 
 def _passer(picture: Picture, ground: float, rng: np.random.Generator) -> None:
-    """Somebody else: as near as the person and cut by the edge, or small in the distance."""
+    """Another person: as near as the first and cut by the edge, or small in the distance."""
     height, width = picture.shape[:2]
     sprite, mask = _sprites()[int(rng.random() * _SPRITES)]
     near = rng.random() < 0.7
@@ -121,7 +121,7 @@ def _passer(picture: Picture, ground: float, rng: np.random.Generator) -> None:
 
 
 def _paste(picture: Picture, sprite: Picture, mask: NDArray[np.uint8], left: int, top: int) -> None:
-    """Lay a sprite over the picture; what falls outside is cut."""
+    """Paste a sprite into the image; parts outside are cut off."""
     height, width = picture.shape[:2]
     x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + sprite.shape[1], width), min(top + sprite.shape[0], height)
     if x1 < x2 and y1 < y2:
@@ -146,7 +146,7 @@ def _sprites() -> list[tuple[Picture, NDArray[np.uint8]]]:
 
 
 def draw_foreground(picture: Picture, rng: np.random.Generator) -> None:
-    """Hide a strip of the person, in one picture of twelve: something low before the feet, or a post at one side.
+    """Hide a strip of the person in one of twelve images: a low object in front of the feet, or a post at one side.
 
     Args:
         picture: RGB, changed in place.

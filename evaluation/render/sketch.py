@@ -34,7 +34,7 @@ _CAP = np.array([[sin(a), cos(a)] for a in np.linspace(np.pi / 2, -np.pi / 2, 5)
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands and which part of the picture plane becomes the canvas.
+    """The camera's position, and the part of the picture plane that becomes the canvas.
 
     Args:
         yaw: Turn of the person in radians: 0 looks into the camera, pi/2 to the right, pi away.
@@ -56,11 +56,11 @@ class View:
         object.__setattr__(self, "tilt", sin(self.pitch))
 
     facing: float = field(init=False)
-    """1 when the person looks into the camera, -1 when away."""
+    """1 if the person looks into the camera, -1 if away from it."""
     turn: float = field(init=False)
-    """1 when the person looks to the right, -1 to the left."""
+    """1 if the person looks to the right, -1 if to the left."""
     tilt: float = field(init=False)
-    """0 when the camera stands level with the person, 1 when above."""
+    """0 if the camera is level with the person, 1 if above."""
 
     def plane(self, points: Floats) -> Floats:
         """Points (n, 3) on the picture plane: right and up, body heights, float64 (n, 2)."""
@@ -69,7 +69,7 @@ class View:
         return np.asarray(points @ np.array(axes))
 
     def depth(self, point: Point) -> float:
-        """How far a point stands towards the camera, body heights."""
+        """A point's distance towards the camera, body heights."""
         return point[2] * self.facing - point[0] * self.turn
 
 
@@ -87,7 +87,7 @@ class _Part:
 
 @dataclass
 class Sketch:
-    """Parts of one picture, with colour and group of each label.
+    """Parts of one image, with colour and group of each label.
 
     Args:
         view: The camera.

@@ -21,7 +21,7 @@ def _rng(*key: int) -> np.random.Generator:
 
 
 def _cloud(rng: np.random.Generator, cells: tuple[int, int], size: int = SIZE) -> NDArray[np.float32]:
-    """Smooth noise of zero mean and unit deviation, with this many cells down and across."""
+    """Smooth noise with zero mean and unit deviation, with the given numbers of cells down and across."""
     coarse = rng.standard_normal(cells).astype(np.float32)
     smooth = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
     return np.asarray((smooth - smooth.mean()) / (smooth.std() + 1e-6), np.float32)

@@ -1,4 +1,4 @@
-"""Bicycles, motorcycles and tricycles, under who rides or beside who pushes."""
+"""Bicycles, motorcycles and tricycles, ridden or pushed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _LAMP = (245.0, 245.0, 220.0)
 
 @dataclass(frozen=True)
 class _Ride:
-    """What a vehicle is drawn from; ``depth`` stands behind the legs of who rides, before who pushes."""
+    """Inputs of the drawing of a vehicle; ``depth`` is behind a rider's legs, or in front of a person who pushes it."""
 
     sketch: Sketch
     saddle: Point
