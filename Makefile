@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
-# Two processes per machine at least, four at most: a test may start a Ray cluster of its own.
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadgroup
+# At most four processes, as some tests start Ray clusters of their own; the tests of a file share its fixtures.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
 # Models are local files; no library may contact a hub unasked.
 export YOLO_OFFLINE ?= 1

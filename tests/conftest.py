@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +14,6 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     TOKENIZERS_PARALLELISM="false",
 )
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Group tests for parallel runs: a file stays in one process, and so do all users of an expensive fixture."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            shared = {"ray_cluster", "captioned"} & set(getattr(item, "fixturenames", ()))
-            item.add_marker(pytest.mark.xdist_group(min(shared, default=item.path.stem)))
 
 
 @pytest.fixture(scope="session")

@@ -138,3 +138,20 @@ def test_garbage_of_a_superseded_recipe_is_found_and_removed(tmp_path: Path, cap
     assert not (corpus / "crops" / "deadbeef.parquet").exists()
     assert rows(corpus, "captions") == after
     assert reidforge("gc", str(corpus), "--min-age", "0").stdout.startswith("0 files")
+
+
+@pytest.mark.slow
+def test_a_further_variant_needs_no_video_and_stands_beside_the_first(tmp_path: Path, captioned: Path) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(captioned, corpus)
+    recipe = corpus / "recipe.yaml"
+    before = ask(corpus, "FROM captions ORDER BY ALL")
+    more = ["variant", "create", str(corpus), "more", "--from", str(recipe), "--publish"]
+    made = reidforge(*more, "--set", "caption.captions_per_crop=3")
+    assert made.returncode == 0, made.stderr
+    assert ask(corpus, "FROM captions WHERE variant = 'test' ORDER BY ALL") == before
+    listed = ask(corpus, "SELECT variant, captions / crops, bank, published IS NOT NULL FROM variants")
+    assert listed == [("more", 3.0, "unipt14", True), ("test", 1.0, "unipt14", False)]
+    stages = ask(corpus, "SELECT DISTINCT stage FROM ledger_history WHERE scope = 'more' ORDER BY stage")
+    assert stages == [("caption",), ("publish",)]
+    assert "Nothing to do" in reidforge(*more, "--set", "caption.captions_per_crop=3").stdout

@@ -5,7 +5,6 @@ import datetime as dt
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from pipeline.cli import execute
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from tests.corpora import MODEL, Row, ledger_row, small_corpus
-from tests.runs import ask, reidforge
+from tests.runs import ask
 
 Say = Callable[..., tuple[int, str, str]]
 
@@ -212,21 +211,3 @@ def test_bad_input_is_one_clear_line(corpus: Corpus, say: Say, arguments: list[s
     assert (code, out) == (2, "")
     assert told in err
     assert err.count("\n") == 1
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_further_variant_needs_no_video_and_stands_beside_the_first(tmp_path: Path, captioned: Path) -> None:
-    corpus = tmp_path / "corpus"
-    shutil.copytree(captioned, corpus)
-    recipe = corpus / "recipe.yaml"
-    before = ask(corpus, "FROM captions ORDER BY ALL")
-    more = ["variant", "create", str(corpus), "more", "--from", str(recipe), "--publish"]
-    made = reidforge(*more, "--set", "caption.captions_per_crop=3")
-    assert made.returncode == 0, made.stderr
-    assert ask(corpus, "FROM captions WHERE variant = 'test' ORDER BY ALL") == before
-    listed = ask(corpus, "SELECT variant, captions / crops, bank, published IS NOT NULL FROM variants")
-    assert listed == [("more", 3.0, "unipt14", True), ("test", 1.0, "unipt14", False)]
-    stages = ask(corpus, "SELECT DISTINCT stage FROM ledger_history WHERE scope = 'more' ORDER BY stage")
-    assert stages == [("caption",), ("publish",)]
-    assert "Nothing to do" in reidforge(*more, "--set", "caption.captions_per_crop=3").stdout
