@@ -85,7 +85,10 @@ def head() -> Iterator[Head]:
 def _node_environment(folder: Path) -> Path:
     """A virtual environment with every package of this one except reidforge; returns the folder of its programs."""
     venv.create(folder, symlinks=True)
-    own = {path.parts[0] for path in importlib.metadata.files("reidforge") or ()}
+    # An egg-info in the checkout, which is on the path as well, does not list what is installed.
+    installed = importlib.metadata.distributions(name="reidforge", path=[sysconfig.get_path("purelib")])
+    own = {path.parts[0] for found in installed for path in found.files or ()}
+    assert own, "reidforge is not installed here, so nothing is left out"
     target = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
     for entry in {entry for name in ("purelib", "platlib") for entry in Path(sysconfig.get_path(name)).iterdir()}:
         if entry.name not in own:
