@@ -1,4 +1,4 @@
-"""Base of every configuration block: frozen, strict about unknown keys, and clear about what decides a result."""
+"""Base of all configuration blocks: frozen, strict about unknown keys, explicit about which fields decide a result."""
 
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ class Config(BaseModel):
     operational: ClassVar[frozenset[str]] = frozenset()
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result: every field but the operational ones, ready for JSON."""
+        """The fields that decide the result: all but the operational ones, ready for JSON."""
         kept = (name for name in type(self).model_fields if name not in self.operational)
         return {name: _plain(getattr(self, name)) for name in kept}
 

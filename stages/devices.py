@@ -1,4 +1,4 @@
-"""Where models run: device, number format and threads, chosen once and in one place."""
+"""Device, number format and threads of models, chosen in one place."""
 
 import sys
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +11,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def pick_device(device: Device) -> str:
-    """``auto`` becomes ``cuda`` where PyTorch sees a GPU, else ``cpu``."""
+    """``auto`` becomes ``cuda`` if PyTorch finds a GPU, else ``cpu``."""
     if device != "auto":
         return device
     import torch
@@ -38,13 +38,13 @@ def pick_detector_dtype(precision: Precision, device: str) -> "torch.dtype":
 
 
 def set_threads(threads: int) -> None:
-    """Give OpenCV, and PyTorch where it is loaded, ``threads`` threads each.
+    """Set the threads of OpenCV, and of PyTorch if it is loaded, to ``threads`` each.
 
     Ray starts actors with OMP_NUM_THREADS=1, and OpenCV takes every core it finds; both would be wrong by accident.
     """
     import cv2
 
     cv2.setNumThreads(threads)
-    # Loading PyTorch takes seconds and half a gigabyte; who runs a model without it does not pay for it here.
+    # Importing PyTorch takes seconds and half a gigabyte; processes that run a model without it must not pay for that.
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)

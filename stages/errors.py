@@ -24,4 +24,4 @@ def _rebuild(message: str, kind: str, retryable: bool) -> UnitError:
 
 
 class EmptyUnit(Exception):
-    """The unit was read whole and holds nothing to do; the message says what was found."""
+    """The unit was read completely and needs no work; the message says what was found."""

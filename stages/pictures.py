@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 
 def decode(jpeg: bytes) -> npt.NDArray[np.uint8] | None:
-    """RGB uint8 [H, W, 3] of an encoded image; None when it cannot be decoded."""
+    """RGB uint8 [H, W, 3] of an encoded image; None if it cannot be decoded."""
     import cv2
 
     if not jpeg:
@@ -16,7 +16,7 @@ def decode(jpeg: bytes) -> npt.NDArray[np.uint8] | None:
 def squash(
     image: npt.NDArray[np.uint8], height: int, width: int, *, out: npt.NDArray[np.uint8] | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Resize an image to a model's input without keeping its shape: a centre crop would cut off head and feet.
+    """Resize an image to a model's input without keeping its aspect ratio: a centre crop would cut off head and feet.
 
     Args:
         image: uint8 [H, W, C].

@@ -1,4 +1,4 @@
-"""Work that is done ahead of its use, in another thread."""
+"""Prefetching in a background thread."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 def ahead(items: Iterable[Item], depth: int = 1) -> Iterator[Item]:
-    """The same items, made by a thread of their own while the consumer works.
+    """The same items, produced by a background thread while the consumer works.
 
     Args:
         items: Iterated in the other thread; an exception comes up where the next item would have.

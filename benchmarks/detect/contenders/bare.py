@@ -1,7 +1,7 @@
-"""The bare forward pass on tensors that lie ready: no decoding, no letterbox, no boxes, no crops.
+"""The bare forward pass on prepared tensors: no decoding, no letterbox, no boxes, no crops.
 
 ``python -m benchmarks.detect.contenders.bare BACKEND PROCESSES SECONDS`` prints frames per second of all processes
-together; threads are shared out over the cores that this process may use.
+together; threads are divided among the cores that this process may use.
 """
 
 import json
@@ -15,11 +15,11 @@ import numpy as np
 
 from benchmarks.detect.measure import WEIGHTS
 
-_CANVAS = (1, 480, 640, 3)  # what a 768x576 picture becomes
+_CANVAS = (1, 480, 640, 3)  # the canvas of a 768x576 frame
 
 
 def forward(backend: str, threads: int) -> Callable[[], object]:
-    """One forward pass of the model over a canvas that lies ready."""
+    """One forward pass of the model over a prepared canvas."""
     canvas = np.random.default_rng(0).integers(0, 255, _CANVAS, np.uint8)
     if backend == "onnx":
         import onnxruntime

@@ -1,10 +1,10 @@
-"""Daft, in the manner of the video object detection that its authors publish and benchmark.
+"""Daft, after the video object detection benchmark that its authors publish.
 
 ``benchmarking/ai/video_object_detection`` of github.com/Eventual-Inc/Daft: frames by ``read_video_frames``, a class of
 UDFs with YOLO, boxes exploded, crops cut and encoded, Parquet written. Changed so that the same crops come out: frames
 of the video's own size, every n-th of them, boxes judged by the same rules, JPEG in place of PNG, torch on one thread
-per instance with one instance per core (theirs has one per GPU). Copies of the video stand in one file: given three,
-Daft 0.7.26 waited for ever.
+per instance with one instance per core (theirs has one per GPU). All copies of the video are in one file: given three
+files, Daft 0.7.26 hung.
 """
 
 import av
@@ -21,7 +21,7 @@ TASK = Task.given()
 
 @daft.cls(max_concurrency=TASK.cores)
 class Detector:
-    """Looks at a batch of frames."""
+    """Detects persons in a batch of frames."""
 
     def __init__(self) -> None:
         from ultralytics import YOLO
@@ -42,7 +42,7 @@ class Detector:
 
 @daft.func(return_dtype=DataType.binary())
 def crop(frame: np.ndarray, box: list[float] | None) -> bytes | None:
-    """JPEG of a box; nothing for a frame without boxes."""
+    """JPEG of a box; None for a frame without boxes."""
     if box is None:
         return None
     x1, y1, x2, y2 = (round(value) for value in box)
@@ -51,7 +51,7 @@ def crop(frame: np.ndarray, box: list[float] | None) -> bytes | None:
 
 
 def repeat(video: str, path: str, times: int) -> None:
-    """Write a video so many times over into one file, its packets copied."""
+    """Write a video ``times`` times into one file by copying its packets."""
     with av.open(video) as source, av.open(path, "w") as target:
         stream = source.streams.video[0]
         out = target.add_stream_from_template(stream)

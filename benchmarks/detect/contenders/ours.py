@@ -1,4 +1,4 @@
-"""The detect stage as ``reidforge run`` runs it, on a local cluster, into a corpus of its own."""
+"""The detect stage as ``reidforge run`` runs it, on a local cluster, into a new corpus."""
 
 import contextlib
 import logging
@@ -26,7 +26,7 @@ from stages.video.probe import probe
 
 
 def street(folder: Path, task: Task, **detect: object) -> tuple[Corpus, Recipe]:
-    """A corpus in which the video stands as often as the task says, crawled already; and the recipe of the task."""
+    """A corpus with the task's number of copies of the video, already crawled; and the task's recipe."""
     rules = {
         "min_confidence": MIN_CONFIDENCE, "min_width": MIN_WIDTH, "min_aspect": MIN_ASPECT, "max_aspect": MAX_ASPECT,
     }  # fmt: skip
@@ -71,14 +71,14 @@ def _outcome(unit: str) -> dict[str, object]:
 
 
 def detect(corpus: Corpus, recipe: Recipe) -> StageSummary:
-    """Run the detect stage on the cluster at hand."""
+    """Run the detect stage on the running cluster."""
     with Path(os.devnull).open("w") as nowhere:
         run = RunContext(corpus=corpus, recipe=recipe, run_id="bench", console=Console(file=nowhere))
         return run_stage(run, STAGE)
 
 
 def count(corpus: Corpus, table: Table) -> int:
-    """Rows of a table that count."""
+    """Number of valid rows of a table."""
     return sum(corpus.read_table(path, ["unit_id"]).num_rows for path in live_files(corpus, STAGE.name, table))
 
 

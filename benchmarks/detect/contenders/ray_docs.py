@@ -1,4 +1,4 @@
-"""The way of Ray Data's documentation: frames as rows, a class of actors in ``map_batches``, crops as rows."""
+"""As in Ray Data's documentation: frames as rows, a class of actors in ``map_batches``, crops as rows."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ _BATCH = 16
 
 
 class Detector:
-    """Looks at a batch of frames."""
+    """Detects persons in a batch of frames."""
 
     def __init__(self, weights: str) -> None:
         from ultralytics import YOLO
@@ -42,7 +42,7 @@ def frames_of(row: Batch, every: int) -> Iterator[Batch]:
 
 
 def crops_of(row: Batch) -> Iterator[Batch]:
-    """The crops of a frame; a frame without any leaves a row without a picture."""
+    """The crops of a frame; a frame without crops leaves a row without an image."""
     yield {"copy": row["copy"], "index": row["index"], "jpeg": None}
     for x1, y1, x2, y2, confidence in row["boxes"]:
         if keeps(x1, y1, x2, y2, confidence):

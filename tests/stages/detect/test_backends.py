@@ -19,7 +19,7 @@ from stages.detect.families.ultralytics.backends.choice import pick_backend
 from stages.detect.families.ultralytics.backends.exported import ExportError, exported
 from stages.detect.families.ultralytics.backends.letterbox import Letterbox
 from stages.detect.families.ultralytics.yolo_detector import YoloDetector
-from stages.detect.suppress import suppress
+from stages.detect.suppress import above_floor, suppress
 from stages.video.frames import read_frames
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
@@ -147,6 +147,14 @@ def test_doubles_are_suppressed_as_in_torchvision() -> None:
     np.testing.assert_array_equal(suppress(boxes, 1000), boxes[kept.numpy()])
     np.testing.assert_array_equal(suppress(boxes, 7), boxes[kept.numpy()[:7]])
     assert suppress(boxes[:0], 5).shape == (0, 5)
+
+
+def test_only_scores_above_the_floor_are_candidates() -> None:
+    scores = np.array([0.5, 0.25, np.nextafter(np.float32(0.25), np.float32(1)), 0.2], np.float32)
+    found = np.zeros((1, 4, 6), np.float32)
+    found[0, :, 4] = scores
+    [rows] = above_floor(found, 0.25)
+    assert rows[:, 4].tolist() == scores[[0, 2]].tolist()
 
 
 @pytest.mark.parametrize(
