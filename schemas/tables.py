@@ -4,14 +4,16 @@ Writers build their tables with these schemas and readers rely on them; no schem
 column is stored in the Parquet file (``field.metadata[b"doc"]``) and shown by ``DESCRIBE``.
 """
 
+from typing import Any
+
 import pyarrow as pa
 
 
-def _column(name: str, type_: pa.DataType, doc: str, *, nullable: bool = True) -> pa.Field:
+def _column(name: str, type_: pa.DataType, doc: str, *, nullable: bool = True) -> "pa.Field[Any]":
     return pa.field(name, type_, nullable=nullable, metadata={"doc": doc})
 
 
-def _key(name: str, doc: str) -> pa.Field:
+def _key(name: str, doc: str) -> "pa.Field[Any]":
     return _column(name, pa.string(), doc, nullable=False)
 
 

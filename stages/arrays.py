@@ -1,7 +1,15 @@
 """Names for the NumPy arrays that modules pass to each other: what each holds, its shape and its dtype."""
 
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Column: TypeAlias = "pa.ChunkedArray[Any] | pa.Array[Any]"
+"""A column of an Arrow table, in chunks or whole."""
 
 Image = npt.NDArray[np.uint8]
 """Pixels, uint8 [H, W, 3]. BGR from a decoded frame to the crop's JPEG, RGB from the decoded crop on."""

@@ -10,7 +10,8 @@ def decode(jpeg: bytes) -> npt.NDArray[np.uint8] | None:
 
     if not jpeg:
         return None
-    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def squash(

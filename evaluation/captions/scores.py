@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from stages.arrays import Column
 from stages.caption.bank.bank import Bank
 
 Truth = Mapping[str, frozenset[str]]
@@ -41,7 +42,7 @@ class Score:
     calibration_error: float
 
 
-def judge(attributes: pa.ChunkedArray | pa.Array, truths: Sequence[Truth], bank: Bank) -> list[Score]:
+def judge(attributes: Column, truths: Sequence[Truth], bank: Bank) -> list[Score]:
     """Score readings attribute by attribute.
 
     Args:
@@ -53,7 +54,8 @@ def judge(attributes: pa.ChunkedArray | pa.Array, truths: Sequence[Truth], bank:
     Returns:
         One score per attribute that some crop is labelled with, in the order of the bank.
     """
-    readings = [{item["attribute"]: item for item in row} for row in attributes.to_pylist()]
+    rows: list[Any] = attributes.to_pylist()
+    readings = [{item["attribute"]: item for item in row} for row in rows]
     scores = []
     for facet in bank.facets:
         wanted = [truth.get(facet.name, frozenset()) & set(facet.index) for truth in truths]
@@ -87,7 +89,7 @@ def calibration_error(probability: npt.NDArray[np.float64], right: npt.NDArray[n
     return float(np.abs(gaps).sum() / sizes.sum())
 
 
-def colour_bleed(attributes: pa.ChunkedArray | pa.Array, truths: Sequence[Truth]) -> tuple[float, int]:
+def colour_bleed(attributes: Column, truths: Sequence[Truth]) -> tuple[float, int]:
     """How often the same colour is read for both garments of persons who wear two colours.
 
     Args:
@@ -98,7 +100,8 @@ def colour_bleed(attributes: pa.ChunkedArray | pa.Array, truths: Sequence[Truth]
         The share of those crops with the same colour read for both (NaN without any), and their number.
     """
     same = []
-    for row, truth in zip(attributes.to_pylist(), truths, strict=True):
+    rows: list[Any] = attributes.to_pylist()
+    for row, truth in zip(rows, truths, strict=True):
         upper, lower = truth.get("upper_colour", frozenset()), truth.get("lower_colour", frozenset())
         if upper and lower and not upper & lower:
             read = {item["attribute"]: item["value"] for item in row}

@@ -22,7 +22,7 @@ def shade(picture: Picture, labels: NDArray[np.uint8], rng: np.random.Generator)
     height, width = labels.shape
     top, left = int(rng.random() * (textures.SIZE - height)), int(rng.random() * (textures.SIZE - width))
     light = textures.folds()[top : top + height, left : left + width]
-    body = cv2.compare(labels, 0, cv2.CMP_GT)
+    _, body = cv2.threshold(labels, 0, 255, cv2.THRESH_BINARY)
     small = cv2.resize(body, (max(8, width // 4), max(16, height // 4)), interpolation=cv2.INTER_AREA)
     soft = cv2.GaussianBlur(small, (0, 0), small.shape[0] * 0.035).astype(np.float32)
     side, above = rng.uniform(-1, 1), rng.uniform(0.1, 0.8)
@@ -31,9 +31,9 @@ def shade(picture: Picture, labels: NDArray[np.uint8], rng: np.random.Generator)
     volume = cv2.resize(np.clip(slope, 60, 200).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
     seams = cv2.compare(labels[1:, 1:], labels[:-1, :-1], cv2.CMP_NE)
     seams = cv2.blur(cv2.copyMakeBorder(seams, 1, 0, 1, 0, cv2.BORDER_REPLICATE), (3, 3))
-    light = cv2.multiply(light, volume, scale=1 / 128)
-    light = cv2.subtract(light, cv2.convertScaleAbs(seams, alpha=rng.uniform(0.06, 0.16)))
-    return np.asarray(cv2.multiply(picture, cv2.merge([light] * 3), scale=1 / 128), np.uint8)
+    shaded = cv2.multiply(light, volume, scale=1 / 128)
+    shaded = cv2.subtract(shaded, cv2.convertScaleAbs(seams, alpha=rng.uniform(0.06, 0.16)))
+    return np.asarray(cv2.multiply(picture, cv2.merge([shaded] * 3), scale=1 / 128), np.uint8)
 
 
 def expose(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -43,12 +43,12 @@ def expose(picture: Picture, rng: np.random.Generator) -> Picture:
     levels = np.arange(256, dtype=np.float32)[:, None] * gain.astype(np.float32)
     levels = (levels - pivot) * contrast + pivot + rng.uniform(-8, 10)
     table = np.clip(levels, 0, 255).astype(np.uint8)[None]
-    picture = cv2.LUT(picture, table)
+    picture = np.asarray(cv2.LUT(picture, table), np.uint8)
     if rng.random() < 0.4:
         gray = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         saturation = rng.uniform(0.82, 1.3)
-        picture = cv2.addWeighted(picture, saturation, gray, 1 - saturation, 0)
-    return np.asarray(picture, np.uint8)
+        picture = np.asarray(cv2.addWeighted(picture, saturation, gray, 1 - saturation, 0), np.uint8)
+    return picture
 
 
 def _motion(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -74,18 +74,21 @@ def capture(picture: Picture, rng: np.random.Generator) -> Picture:
     height, width = picture.shape[:2]
     rows = min(height, int(rng.uniform(64, 104))) if rng.random() < 0.3 else height
     if rows != height:
-        picture = cv2.resize(picture, (max(12, round(width * rows / height)), rows), interpolation=cv2.INTER_AREA)
+        size = (max(12, round(width * rows / height)), rows)
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     if rng.random() < 0.4:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.35, 0.75) * max(1.0, rows / 110))
+        blurred = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.35, 0.75) * max(1.0, rows / 110))
+        picture = np.asarray(blurred, np.uint8)
     if rng.random() < 0.12 and rows > 80:
         picture = _motion(picture, rng)
-    picture = _noise(np.asarray(picture, np.uint8), rng)
+    picture = _noise(picture, rng)
     if rows != height:
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+        picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
     if rng.random() < 0.3:
         strength = rng.uniform(0.3, 0.9)
-        picture = cv2.addWeighted(picture, 1 + strength, cv2.GaussianBlur(picture, (0, 0), 1.2), -strength, 0)
-    return _codec(np.asarray(picture, np.uint8), rng)
+        sharper = cv2.addWeighted(picture, 1 + strength, cv2.GaussianBlur(picture, (0, 0), 1.2), -strength, 0)
+        picture = np.asarray(sharper, np.uint8)
+    return _codec(picture, rng)
 
 
 def _noise(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -102,4 +105,6 @@ def _codec(picture: Picture, rng: np.random.Generator) -> Picture:
         return picture
     quality = int(rng.uniform(38, 95))
     _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

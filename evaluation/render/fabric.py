@@ -42,5 +42,5 @@ def lay_pattern(
         borderMode=cv2.BORDER_WRAP,
     )
     weight = cv2.merge([cv2.bitwise_and(share, mask)] * 3)
-    second = cv2.multiply(weight, (*colour, 0.0), scale=1 / 255)
+    second = cv2.multiply(weight, np.array([*colour, 0.0]), scale=1 / 255)
     picture[:] = cv2.add(cv2.multiply(picture, cv2.bitwise_not(weight), scale=1 / 255), second)

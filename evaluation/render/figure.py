@@ -43,7 +43,7 @@ class Figure:
     @property
     def mask(self) -> NDArray[np.uint8]:
         """Where the person is, 0 or 255, uint8 (h, w)."""
-        return np.asarray(cv2.compare(self.labels, 0, cv2.CMP_GT), np.uint8)
+        return np.asarray(cv2.threshold(self.labels, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
 
     def worn(self, group: str) -> NDArray[np.uint8]:
         """Where a garment is visible, 0 or 255, uint8 (h, w)."""

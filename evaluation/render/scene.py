@@ -22,7 +22,8 @@ def _cut(name: str, height: int, width: int, rng: np.random.Generator) -> Pictur
     rows = textures.surface(name, coarse=rng.random() < 0.5)
     top, left = int(rng.random() * (textures.SIZE - height)), int(rng.random() * (textures.SIZE - width))
     gain = rng.uniform(0.5, 1.3) * rng.uniform(0.92, 1.08, 3)
-    return np.asarray(cv2.multiply(rows[top : top + height, left : left + width], (*gain.tolist(), 0.0)), np.uint8)
+    light = np.array([*gain.tolist(), 0.0])
+    return np.asarray(cv2.multiply(rows[top : top + height, left : left + width], light), np.uint8)
 
 
 def draw_scene(height: int, width: int, ground: float, rng: np.random.Generator) -> Picture:
@@ -117,7 +118,8 @@ def _passer(picture: Picture, ground: float, rng: np.random.Generator) -> None:
     if not near:
         left = rng.uniform(-0.3 * wide, width - 0.7 * wide)
     foot = ground * (rng.uniform(0.8, 1.02) if near else rng.uniform(0.3, 0.7))
-    _paste(picture, cv2.resize(sprite, (wide, tall)), cv2.resize(mask, (wide, tall)), int(left), int(foot) - tall)
+    smaller, cover = (np.asarray(cv2.resize(each, (wide, tall)), np.uint8) for each in (sprite, mask))
+    _paste(picture, smaller, cover, int(left), int(foot) - tall)
 
 
 def _paste(picture: Picture, sprite: Picture, mask: NDArray[np.uint8], left: int, top: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,18 +14,18 @@ from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 from stages.video.frames import excerpt
 from stages.video.limits import VideoLimits
+from stages.video.media import MediaFile
 from stages.video.watch import within
 
-CHUNK = pa.schema(
-    [
-        pa.field("video_id", pa.string()),
-        pa.field("media_path", pa.string()),
-        pa.field("start", pa.int64()),
-        pa.field("stop", pa.int64()),
-        # Facts of the video that decoding needs, including the key frames near the chunk.
-        pa.field("facts", pa.string()),
-    ]
-)
+_CHUNK_FIELDS: list["pa.Field[Any]"] = [
+    pa.field("video_id", pa.string()),
+    pa.field("media_path", pa.string()),
+    pa.field("start", pa.int64()),
+    pa.field("stop", pa.int64()),
+    # Facts of the video that decoding needs, including the key frames near the chunk.
+    pa.field("facts", pa.string()),
+]
+CHUNK = pa.schema(_CHUNK_FIELDS)
 
 Frame = tuple[int, float, Image]
 """Index, time in seconds, and pixels."""
@@ -59,7 +60,7 @@ def facts_of(row: Row) -> VideoFacts:
 
 
 def read_within(
-    limits: VideoLimits, corpus: Corpus, path: str, read: Callable[[pa.NativeFile], Iterable[Frame]]
+    limits: VideoLimits, corpus: Corpus, path: str, read: Callable[[MediaFile], Iterable[Frame]]
 ) -> list[Frame]:
     """All frames that ``read`` takes from a media file, within ``limits.max_seconds``.
 

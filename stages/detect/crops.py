@@ -48,7 +48,7 @@ def cut_crop(image: Image, box: npt.NDArray[np.float32], config: CropConfig) -> 
         return None
     _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
     height, width, _ = pixels.shape
-    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8)
     return Crop(jpeg.tobytes(), width, height, perceptual_hash(grey))
 
 

@@ -1,7 +1,6 @@
 """Reading the sampled frames of a chunk."""
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 from stages.video.frames import excerpt, read_frames
 from stages.video.limits import VideoLimits
+from stages.video.media import MediaFile
 
 Frame = tuple[int, float, Image]
 
@@ -21,7 +21,7 @@ _CELLS = 16
 
 
 def read_sampled(
-    file: BinaryIO, facts: VideoFacts, start: int, stop: int, sampling: SamplingConfig, limits: VideoLimits
+    file: MediaFile, facts: VideoFacts, start: int, stop: int, sampling: SamplingConfig, limits: VideoLimits
 ) -> Iterator[Frame]:
     """Decode the frames to process between two frame indices.
 

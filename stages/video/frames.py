@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 from stages.video.fields import without_combing
 from stages.video.limits import VideoLimits
-from stages.video.media import open_video, stamp
+from stages.video.media import MediaFile, open_video, stamp
 
 if TYPE_CHECKING:
     import av
@@ -40,7 +40,7 @@ _BEFORE_ALL_S = 3600
 
 
 def read_frames(
-    file: BinaryIO,
+    file: MediaFile,
     facts: VideoFacts,
     start: int,
     stop: int,
@@ -109,7 +109,7 @@ def excerpt(facts: VideoFacts, start: int, stop: int) -> VideoFacts:
 
 
 def _picture(frame: "av.VideoFrame", rotation: int) -> Image:
-    image: Image = frame.to_ndarray(format="bgr24", threads=1)
+    image: Image = np.asarray(frame.to_ndarray(format="bgr24", threads=1), np.uint8)
     if frame.interlaced_frame:
         image = without_combing(image)
     return np.ascontiguousarray(np.rot90(image, -rotation // 90)) if rotation else image
@@ -179,19 +179,19 @@ def _decode_from(
                 yield index, frame
 
 
-def _decode(packet: "av.Packet") -> "list[av.VideoFrame]":
+def _decode(packet: "av.Packet[VideoStream]") -> "list[av.VideoFrame]":
     """Frames that the packet completes; none if it is damaged."""
     import av
 
     try:
-        return packet.decode()  # type: ignore[no-any-return]
+        return packet.decode()
     except av.FFmpegError:
         return []
 
 
 def _packets_from(
     container: "InputContainer", stream: "VideoStream", facts: VideoFacts, position: int
-) -> Iterable["av.Packet"]:
+) -> Iterable["av.Packet[VideoStream]"]:
     """Packets from a key frame on.
 
     Demuxers seek by decoding time or by position and may land past the key frame; the next seek then aims at an
@@ -223,7 +223,7 @@ def _seek(container: "InputContainer", stream: "VideoStream", pts: int) -> bool:
     return True
 
 
-def _demux(container: "InputContainer", stream: "VideoStream") -> Iterator["av.Packet"]:
+def _demux(container: "InputContainer", stream: "VideoStream") -> Iterator["av.Packet[VideoStream]"]:
     """Packets of the stream; they end at the first error of the demuxer, as they did in the probe."""
     import av
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.errors import UnitError
 
@@ -19,13 +19,29 @@ _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,rm,ivf,dv,mp3,wav,fl
 _BUFFER_BYTES = 1 << 20
 
 
+class MediaFile(Protocol):
+    """A seekable binary file, local or in an object store: what Python's and Arrow's files have in common."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Read up to ``size`` bytes."""
+        ...
+
+    def seek(self, offset: int, whence: int = ..., /) -> int:
+        """Move to an offset."""
+        ...
+
+    def tell(self) -> int:
+        """Return the offset."""
+        ...
+
+
 def media_options(max_pixels: int) -> dict[str, str]:
     """Options for FFmpeg's demuxer, which passes them to the decoders that it opens to probe the streams."""
     return {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none", "max_pixels": str(max_pixels)}
 
 
 @contextmanager
-def open_video(file: BinaryIO, max_pixels: int, threads: int = 1) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+def open_video(file: MediaFile, max_pixels: int, threads: int = 1) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     """Open ``file`` at its start and pick its video stream.
 
     Args:
@@ -41,7 +57,7 @@ def open_video(file: BinaryIO, max_pixels: int, threads: int = 1) -> Iterator[tu
 
     file.seek(0)
     options = media_options(max_pixels)
-    with av.open(file, options=options, buffer_size=_BUFFER_BYTES, metadata_errors="replace") as container:
+    with av.open(file, "r", options=options, buffer_size=_BUFFER_BYTES, metadata_errors="replace") as container:
         stream = _video_stream(container)
         context = stream.codec_context
         context.options = {"max_pixels": str(max_pixels)}
@@ -64,7 +80,7 @@ def _video_stream(container: "InputContainer") -> "VideoStream":
     return streams[0]
 
 
-def stamp(timed: "av.Packet | av.VideoFrame") -> int | None:
+def stamp(timed: "av.Packet[Any] | av.VideoFrame") -> int | None:
     """Presentation time in ticks, or the decoding time if the stream has no other."""
     pts: int | None = timed.pts if timed.pts is not None else timed.dts
     return pts

@@ -4,12 +4,12 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 from stages.video.limits import VideoLimits
-from stages.video.media import open_video, stamp
+from stages.video.media import MediaFile, open_video, stamp
 from stages.video.sniff import size_of, unreadable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class _Scan:
     error: str = ""
 
 
-def probe(file: BinaryIO, limits: VideoLimits) -> VideoFacts:
+def probe(file: MediaFile, limits: VideoLimits) -> VideoFacts:
     """Read every packet of a video, decode its first frame, and return its facts.
 
     Args:
@@ -63,7 +63,7 @@ def probe(file: BinaryIO, limits: VideoLimits) -> VideoFacts:
         with open_video(file, limits.max_pixels) as (container, stream):
             return _displayed(facts, _first_frame(container, stream))
     except av.FFmpegError as error:
-        raise unreadable(file, error.strerror) from error
+        raise unreadable(file, str(error.strerror)) from error
 
 
 def _refuse_above(value: float, most: float, unit: str) -> None:
@@ -106,11 +106,11 @@ def _scan(container: "InputContainer", stream: "VideoStream", limits: VideoLimit
             if packet.stream_index == stream.index:
                 _count(scan, packet, time, limits)
     except av.FFmpegError as error:
-        scan.error = error.strerror
+        scan.error = str(error.strerror)
     return scan
 
 
-def _count(scan: _Scan, packet: "av.Packet", time: int, limits: VideoLimits) -> None:
+def _count(scan: _Scan, packet: "av.Packet[Any]", time: int, limits: VideoLimits) -> None:
     if packet.is_keyframe:
         scan.keys.append(time)
     # Packets that an edit list hides are decoded because others refer to them, and never shown.
@@ -172,7 +172,7 @@ def _first_frame(container: "InputContainer", stream: "VideoStream") -> "av.Vide
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
-            reason, frames = error.strerror, []
+            reason, frames = str(error.strerror), []
         if frames:
             return frames[0]
         if tries == _TRIES_TO_DECODE:

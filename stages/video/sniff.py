@@ -1,8 +1,7 @@
 """What the first bytes of a file look like, in words, for errors that the user can act on."""
 
-from typing import BinaryIO
-
 from stages.errors import UnitError
+from stages.video.media import MediaFile
 
 _MAGIC = [
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -23,12 +22,12 @@ _MAGIC = [
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
-def size_of(file: BinaryIO) -> int:
+def size_of(file: MediaFile) -> int:
     """Bytes of ``file``; leaves it at its end."""
     return file.seek(0, 2)
 
 
-def unreadable(file: BinaryIO, reason: str) -> UnitError:
+def unreadable(file: MediaFile, reason: str) -> UnitError:
     """The error for a file in which FFmpeg finds no media: what the file is, or where it was cut.
 
     Args:
@@ -60,7 +59,7 @@ def describe(head: bytes) -> str:
     return f"no video container begins with the bytes {head[:8].hex(' ')}"
 
 
-def _unreadable_mp4(file: BinaryIO, size: int, reason: str) -> UnitError:
+def _unreadable_mp4(file: MediaFile, size: int, reason: str) -> UnitError:
     names, announced = _top_boxes(file, size)
     if b"moov" in names and announced <= size:
         return UnitError(f"an MP4 file of {size:,} bytes that FFmpeg cannot read ({reason})", kind="damaged")
@@ -69,7 +68,7 @@ def _unreadable_mp4(file: BinaryIO, size: int, reason: str) -> UnitError:
     return UnitError(f"the MP4 ends {lacks}: it holds {size:,} bytes{more}; download it again", kind="truncated")
 
 
-def _top_boxes(file: BinaryIO, size: int) -> tuple[set[bytes], int]:
+def _top_boxes(file: MediaFile, size: int) -> tuple[set[bytes], int]:
     """Names of the top-level boxes of an MP4 (ISO/IEC 14496-12, 4.2) and the end of the last one announced."""
     names: set[bytes] = set()
     position = 0

@@ -7,6 +7,9 @@ per instance with one instance per core (theirs has one per GPU). All copies of 
 files, Daft 0.7.26 hung.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import av
 import cv2
 import daft
@@ -24,7 +27,7 @@ class Detector:
     """Detects persons in a batch of frames."""
 
     def __init__(self) -> None:
-        from ultralytics import YOLO
+        from ultralytics.models import YOLO
 
         self.model = YOLO(TASK.weights)
         self.model.predict(np.zeros((64, 64, 3), np.uint8), device="cpu", verbose=False)
@@ -36,7 +39,9 @@ class Detector:
         images = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames.to_pylist()]
         if not images:
             return []
-        results = self.model.predict(images, imgsz=640, conf=FLOOR, classes=[0], device="cpu", verbose=False)
+        results: Iterable[Any] = self.model.predict(
+            images, imgsz=640, conf=FLOOR, classes=[0], device="cpu", verbose=False
+        )
         return [[box[:4] for box in result.boxes.data.tolist() if keeps(*box[:5])] for result in results]
 
 
@@ -55,7 +60,8 @@ def repeat(video: str, path: str, times: int) -> None:
     with av.open(video) as source, av.open(path, "w") as target:
         stream = source.streams.video[0]
         out = target.add_stream_from_template(stream)
-        packets = [packet for packet in source.demux(stream) if packet.size]
+        # Any: PyAV also allows for packets without times, which this file does not have.
+        packets: list[Any] = [packet for packet in source.demux(stream) if packet.size]
         times_of = [(packet.pts, packet.dts) for packet in packets]
         span = max(packet.pts + packet.duration for packet in packets) - min(packet.pts for packet in packets)
         for turn in range(times):
@@ -68,6 +74,7 @@ def main() -> None:
     """Run the task, and report."""
     with av.open(TASK.video) as container:
         stream = container.streams.video[0]
+        assert stream.average_rate is not None
         height, width, fps = stream.height, stream.width, float(stream.average_rate)
     repeat(TASK.video, "street.mp4", TASK.copies)
     frames = daft.read_video_frames(

@@ -1,6 +1,7 @@
 """As in Ray Data's documentation: frames as rows, a class of actors in ``map_batches``, crops as rows."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,16 @@ class Detector:
     """Detects persons in a batch of frames."""
 
     def __init__(self, weights: str) -> None:
-        from ultralytics import YOLO
+        from ultralytics.models import YOLO
 
         self.model = YOLO(weights)
 
     def __call__(self, batch: Batch) -> Batch:
         """Add the boxes of each frame."""
-        results = self.model.predict(
-            list(batch["frame"]), imgsz=640, conf=FLOOR, classes=[0], device="cpu", verbose=False
-        )
-        boxes = np.empty(len(results), object)
+        images = list(batch["frame"])
+        found = self.model.predict(images, imgsz=640, conf=FLOOR, classes=[0], device="cpu", verbose=False)
+        results: list[Any] = list(found)
+        boxes = np.empty(len(results), np.object_)
         boxes[:] = [result.boxes.data.numpy()[:, :5].tolist() for result in results]
         return batch | {"boxes": boxes}
 
@@ -62,7 +63,7 @@ def main() -> None:
     videos = ray.data.from_items([{"path": task.video, "copy": copy} for copy in range(task.copies)])
     crops = (
         videos.repartition(task.copies)
-        .flat_map(frames_of, fn_kwargs={"every": task.every}, num_cpus=0.5)
+        .flat_map(partial(frames_of, every=task.every), num_cpus=0.5)
         .map_batches(
             Detector,
             fn_constructor_kwargs={"weights": task.weights},

@@ -4,10 +4,12 @@ Ultralytics looks at the last of every n frames where the others look at the fir
 neighbouring frames; there are about as many.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
-from ultralytics import YOLO
+from ultralytics.models import YOLO
 
 from benchmarks.detect.measure import FLOOR, JPEG_QUALITY, Task, keeps, report
 
@@ -20,7 +22,7 @@ def main() -> None:
     folder = Path("crops")
     folder.mkdir()
     for copy in range(task.copies):
-        results = model.predict(
+        results: Iterable[Any] = model.predict(
             task.video,
             stream=True,
             vid_stride=task.every,

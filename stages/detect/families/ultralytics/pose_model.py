@@ -68,7 +68,7 @@ def _load_model(path: str, name: str, key: str) -> Any:
     """
     os.environ.setdefault("YOLO_VERBOSE", "False")
     os.environ.setdefault("YOLO_AUTOINSTALL", "False")
-    from ultralytics import YOLO
+    from ultralytics.models import YOLO
 
     model = YOLO(path)
     if model.names.get(_PERSON) != "person":
