@@ -1,7 +1,7 @@
 """Rows of the duplicates and statics tables."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,8 @@ def _aligned(
     """Features in the order of the crops; zeros, which are similar to nothing, if a crop has none."""
     if not len(vectors):
         return None
-    rows = np.array([features.get(crop, -1) for crop in crops["crop_id"].to_pylist()], np.int64)
+    names: list[Any] = crops["crop_id"].to_pylist()
+    rows = np.array([features.get(name, -1) for name in names], np.int64)
     aligned = vectors[rows]
     aligned[rows < 0] = 0
     return aligned
@@ -85,11 +86,11 @@ def _aligned(
 
 def _duplicates(crops: pa.Table, best: Best, how: npt.NDArray[np.str_], unit_id: str) -> pa.Table:
     rows = np.flatnonzero(best.row >= 0)
-    columns = {
-        "crop_id": crops["crop_id"].take(pa.array(rows)),
-        "video_id": crops["video_id"].take(pa.array(rows)),
+    columns: dict[str, Any] = {
+        "crop_id": crops["crop_id"].take(rows),
+        "video_id": crops["video_id"].take(rows),
         "unit_id": pa.repeat(unit_id, len(rows)),
-        "duplicate_of": crops["crop_id"].take(pa.array(best.row[rows])),
+        "duplicate_of": crops["crop_id"].take(best.row[rows]),
         "how": pa.array(how[rows].tolist(), pa.string()),
         "similarity": pa.array(best.similarity[rows], pa.float32()),
     }

@@ -1,6 +1,6 @@
 """Which of several similar crops is the best one."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -35,5 +35,5 @@ def best_first(crops: pa.Table) -> npt.NDArray[np.int64]:
     return np.lexsort((np.asarray(crops["crop_id"].to_pylist(), dtype="U"), -quality(crops)))
 
 
-def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+def _numbers(column: "pa.ChunkedArray[Any]") -> npt.NDArray[np.float64]:
     return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +35,10 @@ class ByTime:
     split_of_track: Mapping[str, str] = field(default_factory=dict)
     """Split of the tracklets that cross a border or its guard."""
 
-    def __call__(self, video_id: pa.Array, pts_s: Numbers, frame_index: Numbers) -> pa.Array:
+    def __call__(self, video_id: "pa.Array[Any]", pts_s: Numbers, frame_index: Numbers) -> "pa.Array[Any]":
         """Split of every crop; null in the guard before a border. Arguments as in ``plan_splits``."""
         moments = _clock(pts_s, frame_index, self.unit)
-        inside = np.asarray(pc.equal(video_id, self.video))
+        inside = np.asarray(pc.equal(video_id, pa.scalar(self.video)))
         split = np.full(len(moments), None, dtype=object)
         for stretch in self.stretches:
             split[inside & (moments >= stretch.start) & (moments < stretch.end)] = stretch.split

@@ -1,18 +1,25 @@
 """The manifest of a variant: crops, captions, split and provenance in one table."""
 
 from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.tables import MANIFEST
+from stages.arrays import Column
 from stages.publish.config import PublishConfig
 from stages.publish.marks import mark_column
 from stages.publish.selection import look_up, reasons, require_unique, splits_of
 from stages.publish.splits import SplitPlan
 
-_ORDER = [("video_id", "ascending"), ("pts_s", "ascending"), ("frame_index", "ascending"), ("confidence", "descending")]
+_ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [
+    ("video_id", "ascending"),
+    ("pts_s", "ascending"),
+    ("frame_index", "ascending"),
+    ("confidence", "descending"),
+]
 
 
 def manifest_table(
@@ -66,19 +73,22 @@ def manifest_table(
     return pa.table([columns[name] for name in MANIFEST.names], names=MANIFEST.names).cast(MANIFEST)
 
 
-def _captions(crops: pa.Table, captions: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
+def _captions(crops: pa.Table, captions: pa.Table) -> dict[str, Column]:
     sentences = look_up(captions, "crop_id", crops["crop_id"], "captions").combine_chunks()
     attributes = look_up(captions, "crop_id", crops["crop_id"], "attributes")
     return {"captions": _texts(sentences), "attributes": attributes}
 
 
-def _texts(sentences: pa.ListArray) -> pa.ListArray:
+def _texts(sentences: "pa.Array[Any]") -> "pa.ListArray[Any]":
     """Lists of caption structs to lists of their texts; null becomes an empty list."""
-    lengths = pc.fill_null(pc.list_value_length(sentences), 0)
+    lengths = pc.list_value_length(sentences).fill_null(0)
     offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths))]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pc.struct_field(pc.list_flatten(sentences), "text"))
+    texts: pa.ListArray[Any] = pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), pc.struct_field(pc.list_flatten(sentences), "text")
+    )
+    return texts
 
 
-def _fingerprint(units: pa.ChunkedArray, by_unit: Mapping[str, str]) -> pa.Array:
+def _fingerprint(units: "pa.ChunkedArray[Any]", by_unit: Mapping[str, str]) -> "pa.Array[Any]":
     known = pa.array(list(by_unit), pa.string())
     return pa.array(list(by_unit.values()), pa.string()).take(pc.index_in(units.combine_chunks(), value_set=known))

@@ -1,12 +1,13 @@
 """Findings of later stages about crops: duplicates, static persons, tracklets. Stored beside the crops, joined here."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.declaration import Mark
+from stages.arrays import Column
 
 # Keys of a column's metadata: why publish leaves out crops that have a value there, and the option that keeps them.
 REASON: Final = b"reason"
@@ -23,16 +24,16 @@ def gather_marks(found: Sequence[tuple[Mark, pa.Table]]) -> pa.Table:
         crop_id, and the columns and flags of all marks, one row per crop that has any.
     """
     named = [chunk for _, rows in found for chunk in rows["crop_id"].chunks]
-    crops = pa.chunked_array([pa.chunked_array(named, pa.string()).unique()])
-    table = pa.table({"crop_id": crops})
+    crops = pa.chunked_array(named, pa.string()).unique()
+    table = pa.Table.from_arrays([crops], ["crop_id"])
     for mark, rows in found:
         for field, values in _columns(mark, rows, crops):
             table = table.append_column(field, values)
     return table
 
 
-def _columns(mark: Mark, rows: pa.Table, crops: pa.ChunkedArray) -> list[tuple[pa.Field, pa.ChunkedArray]]:
-    columns = {name: _look_up(rows, crops, name) for name in (*mark.columns, *mark.selectors)}
+def _columns(mark: Mark, rows: pa.Table, crops: Column) -> list[tuple["pa.Field[Any]", Column]]:
+    columns: dict[str, Column] = {name: _look_up(rows, crops, name) for name in (*mark.columns, *mark.selectors)}
     if mark.chained:
         first = mark.columns[0]
         columns[first] = pc.coalesce(_look_up(rows, columns[first], first), columns[first])
@@ -52,12 +53,12 @@ def marked(crops: pa.Table, marks: pa.Table) -> pa.Table:
     return crops
 
 
-def mark_column(crops: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+def mark_column(crops: pa.Table, name: str, kind: pa.DataType) -> "pa.ChunkedArray[Any]":
     """A mark of crops; null throughout where no stage makes it."""
-    return crops[name] if name in crops.column_names else pa.chunked_array([pa.nulls(len(crops), kind)])
+    return crops[name] if name in crops.column_names else pa.chunked_array([pa.nulls(len(crops)).cast(kind)])
 
 
-def reasons_by_mark(crops: pa.Table) -> dict[str, tuple[str, pa.ChunkedArray]]:
+def reasons_by_mark(crops: pa.Table) -> dict[str, tuple[str, Column]]:
     """Rules that follow from marks: by reason, the option that switches the rule off, and the crops concerned."""
     rules = {
         field.metadata[REASON].decode(): (field.metadata[KEEP].decode(), _is_marked(crops[field.name]))
@@ -67,9 +68,9 @@ def reasons_by_mark(crops: pa.Table) -> dict[str, tuple[str, pa.ChunkedArray]]:
     return dict(sorted(rules.items()))
 
 
-def _is_marked(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(values, fill_value=False) if pa.types.is_boolean(values.type) else pc.is_valid(values)
+def _is_marked(values: "pa.ChunkedArray[Any]") -> Column:
+    return pc.is_in(values, value_set=pa.array([True])) if pa.types.is_boolean(values.type) else pc.is_valid(values)
 
 
-def _look_up(table: pa.Table, crops: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
+def _look_up(table: pa.Table, crops: Column, column: str) -> "pa.ChunkedArray[Any]":
     return table[column].take(pc.index_in(crops, value_set=table["crop_id"].combine_chunks()))

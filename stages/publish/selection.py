@@ -1,10 +1,12 @@
 """Which crops enter a manifest, and why others do not."""
 
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.arrays import Column
 from stages.errors import UnitError
 from stages.publish.config import PublishConfig
 from stages.publish.marks import mark_column, reasons_by_mark
@@ -34,7 +36,7 @@ def plan_manifest(crops: pa.Table, captions: pa.Table, videos: pa.Table, config:
     return keep_tracks_whole(plan, mark_column(taken, "track_id", pa.string()), plan(*columns))
 
 
-def reasons(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: PublishConfig) -> pa.Array:
+def reasons(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: PublishConfig) -> "pa.Array[Any]":
     """First reason why each crop is left out of the manifest, whatever its split.
 
     Returns:
@@ -42,16 +44,18 @@ def reasons(crops: pa.Table, captions: pa.Table, videos: pa.Table, config: Publi
     """
     licence = look_up(videos, "video_id", crops["video_id"], "license")
     accepted = pa.array(config.licences or (), pa.string())
-    sharp = pc.fill_null(pc.greater_equal(crops["sharpness"], config.min_sharpness), config.min_sharpness == 0)
+    sharp = pc.greater_equal(crops["sharpness"], pa.scalar(config.min_sharpness))
+    shortest = config.min_track_frames or 0
+    track_frames = mark_column(crops, "track_frames", pa.int64())
     rules = {
         **{
-            reason: pc.and_(concerned, not getattr(config, keep))
+            reason: pc.and_(concerned, pa.scalar(not getattr(config, keep)))
             for reason, (keep, concerned) in reasons_by_mark(crops).items()
         },
-        "track": pc.less(pc.fill_null(mark_column(crops, "track_frames", pa.int64()), 0), config.min_track_frames or 0),
-        "sharpness": pc.invert(sharp),
-        "licence": pc.and_(pc.invert(pc.is_in(licence, value_set=accepted)), config.licences is not None),
-        "caption": pc.and_(pc.invert(_has_caption(crops, captions)), config.require_caption),
+        "track": pc.less(track_frames, pa.scalar(shortest)).fill_null(shortest > 0),
+        "sharpness": pc.invert(sharp).fill_null(config.min_sharpness != 0),
+        "licence": pc.and_(pc.invert(pc.is_in(licence, value_set=accepted)), pa.scalar(config.licences is not None)),
+        "caption": pc.and_(pc.invert(_has_caption(crops, captions)), pa.scalar(config.require_caption)),
     }
     conditions = pc.make_struct(*rules.values(), field_names=list(rules))
     chosen = pc.case_when(conditions, *(pa.scalar(rule) for rule in rules), pa.scalar(None, pa.string()))
@@ -68,7 +72,7 @@ def left_out(
     return dict(sorted(counts.items()))
 
 
-def splits_of(crops: pa.Table, split_of: SplitPlan) -> pa.Array:
+def splits_of(crops: pa.Table, split_of: SplitPlan) -> "pa.Array[Any]":
     """Split of each crop by the plan."""
     times, frames = (crops[name].to_numpy() for name in ("pts_s", "frame_index"))
     split = split_of(crops["video_id"].combine_chunks(), times, frames)
@@ -82,7 +86,7 @@ def require_unique(crops: pa.Table) -> None:
         UnitError: Two crops do; the text names the crop_id and both detections.
     """
     counts = pc.value_counts(crops["crop_id"])
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    repeated = counts.filter(pc.greater(counts.field("counts"), pa.scalar(1)))
     if not len(repeated):
         return
     crop_id = repeated.field("values")[0].as_py()
@@ -95,11 +99,12 @@ def require_unique(crops: pa.Table) -> None:
     )
 
 
-def look_up(table: pa.Table, key: str, values: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
+def look_up(table: pa.Table, key: str, values: "pa.ChunkedArray[Any]", column: str) -> "pa.ChunkedArray[Any]":
     """Column of a table, in the order of ``values`` of its key; null if the table has no such row."""
     return table[column].take(pc.index_in(values, value_set=table[key].combine_chunks()))
 
 
-def _has_caption(crops: pa.Table, captions: pa.Table) -> pa.ChunkedArray:
+def _has_caption(crops: pa.Table, captions: pa.Table) -> Column:
     sentences = look_up(captions, "crop_id", crops["crop_id"], "captions")
-    return pc.fill_null(pc.greater(pc.list_value_length(sentences), 0), fill_value=False)
+    lengths: Column = pc.list_value_length(sentences)
+    return pc.greater(lengths, pa.scalar(0)).fill_null(False)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ class ByVideo:
     statement: str
     """How the corpus was split, for users."""
 
-    def __call__(self, video_id: pa.Array, pts_s: Numbers, frame_index: Numbers) -> pa.Array:  # noqa: ARG002
+    def __call__(self, video_id: "pa.Array[Any]", pts_s: Numbers, frame_index: Numbers) -> "pa.Array[Any]":  # noqa: ARG002
         """Split of every crop; null if the plan does not know its video. Arguments as in ``plan_splits``."""
         known = pa.array(list(self.split_of), pa.string())
         splits = pa.array(list(self.split_of.values()), pa.string())
@@ -30,7 +31,7 @@ SplitPlan = ByVideo | ByTime
 """Called with the columns video_id, pts_s and frame_index of crops, returns their splits."""
 
 
-def plan_splits(video_id: pa.Array, pts_s: Numbers, frame_index: Numbers, config: PublishConfig) -> SplitPlan:
+def plan_splits(video_id: "pa.Array[Any]", pts_s: Numbers, frame_index: Numbers, config: PublishConfig) -> SplitPlan:
     """Plan the splits of a corpus.
 
     Args:
@@ -42,7 +43,10 @@ def plan_splits(video_id: pa.Array, pts_s: Numbers, frame_index: Numbers, config
     Returns:
         A plan to call with the columns of any of those crops, in any order; its ``statement`` says what was done.
     """
-    counts = {item["values"]: item["counts"] for item in pc.value_counts(video_id).to_pylist()}
+    videos: list[Any]
+    crops: list[Any]
+    videos, crops = (column.to_pylist() for column in pc.value_counts(video_id).flatten())
+    counts = dict(zip(videos, crops, strict=True))
     shares = {str(split): config.splits[split] for split in SPLITS if split in config.splits}
     if len(counts) == 1 and len(shares) > 1:
         return plan_by_time(next(iter(counts)), pts_s, frame_index, shares, config)

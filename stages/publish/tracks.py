@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -10,7 +11,7 @@ from stages.publish.config import SPLITS
 from stages.publish.splits import SplitPlan
 
 
-def keep_tracks_whole(plan: SplitPlan, tracks: pa.ChunkedArray, splits: pa.Array) -> SplitPlan:
+def keep_tracks_whole(plan: SplitPlan, tracks: "pa.ChunkedArray[Any]", splits: "pa.Array[Any]") -> SplitPlan:
     """Add to a plan the split of tracklets that would be in several. Splits by video have no such tracklets.
 
     Args:
@@ -32,9 +33,10 @@ def keep_tracks_whole(plan: SplitPlan, tracks: pa.ChunkedArray, splits: pa.Array
     return replace(plan, split_of_track=chosen, statement=statement)
 
 
-def with_tracks_whole(plan: SplitPlan, tracks: pa.ChunkedArray, splits: pa.Array) -> pa.Array:
+def with_tracks_whole(plan: SplitPlan, tracks: "pa.ChunkedArray[Any]", splits: "pa.Array[Any]") -> "pa.Array[Any]":
     """Splits of crops, with each tracklet in one split."""
     if not isinstance(plan, ByTime) or not plan.split_of_track:
         return splits
-    named = (plan.split_of_track.get(track) for track in tracks.to_pylist())
+    track_ids: list[Any] = tracks.to_pylist()
+    named = (plan.split_of_track.get(track) for track in track_ids)
     return pa.array([name or split for name, split in zip(named, splits.to_pylist(), strict=True)], pa.string())

@@ -1,7 +1,7 @@
 """Rows of the tracks table."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -43,10 +43,10 @@ def tracks_table(
     ids = np.asarray(detections["detection_id"].to_pylist(), dtype="U")
     # One order, whatever files the rows come from: the tracker breaks ties by position.
     order = np.lexsort((ids, detections["frame_index"].to_numpy()))
-    rows = detections.take(pa.array(order))
+    rows = detections.take(order)
     frames = rows["frame_index"].to_numpy()
     boxes = np.stack([rows[name].to_numpy() for name in DETECTION_COLUMNS[3:]], axis=1).astype(np.float32)
-    names = rows["detection_id"].to_pylist()
+    names: list[Any] = rows["detection_id"].to_pylist()
     looks = (
         _looks(names, features or {}, vectors) if config.appearance and vectors is not None and len(vectors) else None
     )
@@ -55,9 +55,9 @@ def tracks_table(
     chosen = np.flatnonzero(numbers >= 0)
     found = [
         {"track_id": f"{video}/t{number}", "track_frames": int(seen[number]), "unit_id": unit_id}
-        for video, number in zip(rows["video_id"].take(pa.array(chosen)).to_pylist(), numbers[chosen], strict=True)
+        for video, number in zip(rows["video_id"].take(chosen).to_pylist(), numbers[chosen], strict=True)
     ]
-    kept = rows.select(["detection_id", "video_id", "frame_index"]).take(pa.array(chosen)).to_pylist()
+    kept = rows.select(["detection_id", "video_id", "frame_index"]).take(chosen).to_pylist()
     merged = [one | other for one, other in zip(kept, found, strict=True)]
     return pa.Table.from_pylist(merged, schema=schemas.tables.TRACKS)
 

@@ -86,7 +86,7 @@ def _make_tracker(config: TrackConfig, lost_steps: int) -> Any:
         with_reid=config.appearance,
         model="auto",
     )
-    return (BOTSORT if config.tracker == "botsort" else BYTETracker)(arguments)
+    return BOTSORT(arguments) if config.tracker == "botsort" else BYTETracker(arguments)
 
 
 def _results(boxes: npt.NDArray[np.float32]) -> Any:
