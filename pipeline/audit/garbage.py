@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pyarrow import fs as pafs
 
@@ -21,9 +22,11 @@ def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
         before: Files changed later are spared: a running job writes its files before its ledger rows.
     """
     # All ledgers, not only those of known stages: a stage of a newer version may name files in a folder known here.
-    named = {path for stage in ledger_stages(corpus) for path in Ledger(corpus, stage).live()["path"].to_pylist()}
+    named: set[Any] = {
+        path for stage in ledger_stages(corpus) for path in Ledger(corpus, stage).live()["path"].to_pylist()
+    }
     named |= live_media(corpus)
-    everything = (info for info in corpus.files() if info.mtime < before)
+    everything = (info for info in corpus.files() if info.mtime and info.mtime < before)
     return [info for info in everything if _is_garbage(corpus.relative(info.path), named)]
 
 

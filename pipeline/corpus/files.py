@@ -145,4 +145,5 @@ def _resolve_fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
         raise UserError(
             f"corpus {uri!r} cannot be opened: {error}. Give a folder, or a URI such as s3://bucket/prefix"
         ) from error
-    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), root
+    # pyarrow-stubs omits the methods of FSSpecHandler.
+    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), root  # type: ignore[abstract]

@@ -150,4 +150,5 @@ def query(sql: str, parameters: Mapping[str, Any] | None = None, **tables: pa.Ta
     with duckdb.connect() as connection:
         for name, table in tables.items():
             connection.register(name, table)
-        return connection.sql(sql, params=parameters).to_arrow_table()
+        rows: pa.Table = connection.sql(sql, params=parameters).to_arrow_table()
+        return rows

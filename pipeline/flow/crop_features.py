@@ -1,6 +1,7 @@
 """Features of crops for later stages: files of crops by video, each with its file of embeddings."""
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,17 +72,20 @@ def read_pieces(corpus: Corpus, table: Table, pieces: list[Row], columns: list[s
 
 def read_features(corpus: Corpus, pieces: list[Row], video: str | None = None) -> Features:
     """Features of whole crops; ``video`` None = of all videos."""
-    names, vectors = [], []
+    names: list[Any] = []
+    vectors = []
     for path in dict.fromkeys(piece["features"] for piece in pieces if piece["features"]):
         table = corpus.read_table(path, columns=["crop_id", "video_id", "region", "embedding"])
-        wanted = pc.equal(table["region"], "whole")
-        table = table.filter(wanted if video is None else pc.and_(wanted, pc.equal(table["video_id"], video)))
+        wanted = pc.equal(table["region"], pa.scalar("whole"))
+        if video is not None:
+            wanted = pc.and_(wanted, pc.equal(table["video_id"], pa.scalar(video)))
+        table = table.filter(wanted)
         # A file has no rows of a video whose crops could not be decoded, and zero rows have no length to infer.
         if not len(table):
             continue
         column = table["embedding"].combine_chunks()
         names += table["crop_id"].to_pylist()
-        vectors.append(column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1))
+        vectors.append(pc.list_flatten(column).to_numpy(zero_copy_only=False).reshape(len(table), -1))
     if not vectors:
         return NO_FEATURES
     return {name: row for row, name in enumerate(names)}, np.concatenate(vectors)

@@ -79,8 +79,9 @@ def drop_media(corpus: Corpus, recipe: Recipe) -> None:
     if recipe.crawl.keep_media:
         return
     plan = plan_stage(corpus, recipe, STAGE)
-    unfinished = plan.wanted.filter(pc.not_equal(plan.reasons, "done"))
-    for path in set(plan.wanted["media_path"].to_pylist()) - set(unfinished["media_path"].to_pylist()):
+    unfinished = plan.wanted.filter(pc.not_equal(plan.reasons, pa.scalar("done")))
+    finished: set[Any] = set(plan.wanted["media_path"].to_pylist()) - set(unfinished["media_path"].to_pylist())
+    for path in finished:
         corpus.delete(path)
 
 

@@ -68,8 +68,9 @@ def wanted(corpus: Corpus, recipe: Recipe, videos: Iterable[Row]) -> pa.Table:
         table = read_live(
             corpus, IMPORTED, path, sorted(set(imports) & set(by_id)), ["video_id", "frame_index", "person", *_BOX]
         )
-        for video_id in pc.unique(table["video_id"]).to_pylist():
-            boxes = table.filter(pc.equal(table["video_id"], video_id))
+        videos_of_file: list[Any] = pc.unique(table["video_id"]).to_pylist()
+        for video_id in videos_of_file:
+            boxes = table.filter(pc.equal(table["video_id"], pa.scalar(video_id)))
             rows += [row | {"boxes_path": path} for row in _chunks(by_id[video_id], boxes, recipe)]
     return units(rows, _WANTED)
 
@@ -117,7 +118,8 @@ def cut(job: Job) -> Iterator[pa.Table]:
 
 def _log_references(todo: pa.Table) -> None:
     """Log how the frame sizes that the boxes refer to were determined, over the videos of a pass."""
-    known = dict(zip(todo["video_id"].to_pylist(), todo["reference"].to_pylist(), strict=True))
+    references: list[Any] = todo["reference"].to_pylist()
+    known = dict(zip(todo["video_id"].to_pylist(), references, strict=True))
     counts = Counter(json.loads(text)["evidence"] for text in known.values())
     evidences = ", ".join(f"{count} {evidence}" for evidence, count in counts.most_common())
     videos = counted(len(known), "video")

@@ -170,7 +170,8 @@ def _count(summary: ImportSummary, name: Name, boxes: pa.Table, error: str | Non
     summary.frames += len(boxes["frame_index"].unique())
     summary.scored += boxes.num_rows - boxes["confidence"].null_count
     summary.tracked += boxes.num_rows - boxes["person"].null_count
-    for start, count in remainders(boxes["frame_id"].to_pylist(), _STEP).items():
+    frame_ids: list[Any] = boxes["frame_id"].to_pylist()
+    for start, count in remainders(frame_ids, _STEP).items():
         summary.starts[start] = summary.starts.get(start, 0) + count
     summary.starts = dict(sorted(summary.starts.items(), key=lambda item: -item[1]))
 

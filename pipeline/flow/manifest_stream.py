@@ -26,7 +26,7 @@ class Share:
 def count_rows(corpus: Corpus, files: Sequence[str], split: str) -> int:
     """Rows of one split."""
     columns = (corpus.read_table(path, columns=["split"])["split"] for path in files)
-    return sum(pc.sum(pc.equal(column, split)).as_py() or 0 for column in columns)
+    return sum(int(np.count_nonzero(pc.equal(column, pa.scalar(split)))) for column in columns)
 
 
 def stream_split(
@@ -68,4 +68,4 @@ def _read_group(corpus: Corpus, path: str, group: int, split: str, columns: Sequ
     with corpus.open(path) as file:
         batches = pq.ParquetFile(file).iter_batches(BATCH_ROWS, row_groups=[group], columns=[*columns, "split"])
         for batch in batches:
-            yield batch.filter(pc.equal(batch["split"], split)).select(list(columns))
+            yield batch.filter(pc.equal(batch["split"], pa.scalar(split))).select(list(columns))

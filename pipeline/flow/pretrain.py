@@ -153,7 +153,7 @@ def train_share(
     unit: str,
     share: Share,
     report: Callable[[dict[str, Any]], None],
-    progress: Callable[[Part], object],
+    progress: Callable[[Part], None],
 ) -> None:
     """Train on one worker's share of the manifest, and keep checkpoints, model and metrics in the corpus.
 

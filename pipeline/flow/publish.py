@@ -42,7 +42,8 @@ log = logging.getLogger("reidforge")
 _PART = pa.schema(
     [pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string())), pa.field("captions", pa.string())]
 )
-_WRITTEN = pa.schema([pa.field("output", pa.string()), pa.field("rows", pa.int64())])
+_WRITTEN_FIELDS: list["pa.Field[Any]"] = [pa.field("output", pa.string()), pa.field("rows", pa.int64())]
+_WRITTEN = pa.schema(_WRITTEN_FIELDS)
 
 
 def _wanted(before: Sequence[Writer], corpus: Corpus, recipe: Recipe) -> pa.Table:
@@ -95,7 +96,9 @@ def _fingerprints(corpus: Corpus) -> dict[str, dict[str, str]]:
     found = {}
     for stage in ("detect", "caption"):
         latest = Ledger(corpus, stage).latest()
-        found[stage] = dict(zip(latest["unit_id"].to_pylist(), latest["fingerprint"].to_pylist(), strict=True))
+        unit_ids: list[Any] = latest["unit_id"].to_pylist()
+        fingerprints: list[Any] = latest["fingerprint"].to_pylist()
+        found[stage] = dict(zip(unit_ids, fingerprints, strict=True))
     return found
 
 

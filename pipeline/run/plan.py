@@ -1,6 +1,7 @@
 """What a stage would do, and why: the wanted units joined with the ledger."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,13 +47,16 @@ class Plan:
     scope: str
     fingerprint: str
     wanted: pa.Table
-    reasons: pa.Array
+    reasons: "pa.Array[Any]"
     attempts: dict[str, int]
     retired: pa.Table
 
     def counts(self) -> dict[str, int]:
         """Units by reason."""
-        return {item["values"]: item["counts"] for item in self.reasons.value_counts().to_pylist()}
+        reasons: list[Any]
+        counts: list[Any]
+        reasons, counts = (column.to_pylist() for column in pc.value_counts(self.reasons).flatten())
+        return dict(zip(reasons, counts, strict=True))
 
     def todo(self, *, retry: bool = False) -> pa.Table:
         """Units to run; quarantined ones only with ``retry``."""

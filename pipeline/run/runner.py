@@ -148,5 +148,7 @@ def _count_failures(run: RunContext, stage: Stage, plan: Plan, summary: StageSum
     wanted = pc.is_in(latest["unit_id"], plan.wanted["unit_id"])
     bad = latest.filter(pc.and_(wanted, pc.is_in(latest["status"], pa.array(["failed", "quarantined"]))))
     summary.failed = bad.num_rows
-    pairs = Counter(zip(bad["error_type"].to_pylist(), bad["error_message"].to_pylist(), strict=True))
+    kinds: list[Any] = bad["error_type"].to_pylist()
+    messages: list[Any] = bad["error_message"].to_pylist()
+    pairs = Counter(zip(kinds, messages, strict=True))
     summary.reasons = [(kind, message, count) for (kind, message), count in pairs.most_common(10)]

@@ -4,8 +4,9 @@ import functools
 import itertools
 import math
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -61,11 +62,13 @@ def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iter
     write = functools.partial(write_units, corpus=job.corpus, fingerprint=job.fingerprint, tables=job.tables)
     for wave in _waves(job):
         per_file = min(units_per_file, len(wave))
-        dataset = functools.reduce(_apply, operators, ray.data.from_arrow(wave))
+        source: ray.data.Dataset = ray.data.from_arrow(list(wave))
+        dataset = functools.reduce(_apply, operators, source)
         dataset = dataset.map_batches(
             write, batch_size=per_file, batch_format="pyarrow", num_cpus=_WRITE_CPUS, max_retries=RETRIES
         )
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        yield from batches
 
 
 def parts(rows: Sequence[Row], fields: pa.Schema, operator: Operator) -> list[Row]:

@@ -26,20 +26,20 @@ from stages.errors import EmptyUnit, UnitError
 Row = dict[str, Any]
 Step = Callable[[Row], Row]
 
-HEAD = pa.schema(
-    [
-        pa.field("unit_id", pa.string(), nullable=False),
-        pa.field("scope", pa.string(), nullable=False),
-        pa.field("inputs", pa.string(), nullable=False),
-        pa.field("status", pa.string()),
-        pa.field("error_type", pa.string()),
-        pa.field("error_message", pa.string()),
-        pa.field("retryable", pa.bool_()),
-        pa.field("seconds", pa.float64()),
-        # Set by the decoding step; used for progress reports.
-        pa.field("frames", pa.int64()),
-    ]
-)
+_HEAD: list["pa.Field[Any]"] = [
+    pa.field("unit_id", pa.string(), nullable=False),
+    pa.field("scope", pa.string(), nullable=False),
+    pa.field("inputs", pa.string(), nullable=False),
+    pa.field("status", pa.string()),
+    pa.field("error_type", pa.string()),
+    pa.field("error_message", pa.string()),
+    pa.field("retryable", pa.bool_()),
+    pa.field("seconds", pa.float64()),
+    # Set by the decoding step; used for progress reports.
+    pa.field("frames", pa.int64()),
+]
+
+HEAD = pa.schema(_HEAD)
 
 TABLE = pa.struct([pa.field("table", pa.string()), pa.field("ipc", pa.large_binary())])
 
@@ -136,10 +136,12 @@ def _survive(step: Step, pool: str, row: Row) -> Row:
         note.unlink(missing_ok=True)
 
 
-def pictures(cell: pa.Array) -> list[npt.NDArray[np.uint8]]:
+def pictures(cell: "pa.Array[Any]") -> list[npt.NDArray[np.uint8]]:
     """Views of the bytes of a row's ``PICTURES``, uint8 [n] each, read-only."""
-    ends = np.frombuffer(cell.buffers()[1], np.int64)[cell.offset : cell.offset + len(cell) + 1]
-    data = np.frombuffer(cell.buffers()[2] or b"", np.uint8)
+    # Any: the stubs do not declare that NumPy reads Arrow's buffers, nor Arrow NumPy's arrays.
+    buffers: list[Any] = cell.buffers()
+    ends = np.frombuffer(buffers[1], np.int64)[cell.offset : cell.offset + len(cell) + 1]
+    data = np.frombuffer(buffers[2] or b"", np.uint8)
     return [data[start:stop] for start, stop in itertools.pairwise(ends)]
 
 
@@ -201,7 +203,7 @@ def _of_pictures(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if field.type == PICTURES]
 
 
-def _column(cells: list[Any]) -> pa.Array:
+def _column(cells: list[Any]) -> "pa.Array[Any]":
     """The images of each row, an Arrow array or one NumPy array per image, as a column."""
     values = [cell if isinstance(cell, pa.Array) else _joined(cell or ()) for cell in cells]
     offsets = pa.array(itertools.accumulate(map(len, values), initial=0), pa.int32())
@@ -209,11 +211,12 @@ def _column(cells: list[Any]) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, values[0] if len(values) == 1 else pa.concat_arrays(values), mask=missing)
 
 
-def _joined(pixels: Sequence[npt.NDArray[np.uint8]]) -> pa.Array:
+def _joined(pixels: Sequence[npt.NDArray[np.uint8]]) -> "pa.Array[Any]":
     # pyarrow accepts memoryviews without a copy, but never releases them.
     ends = np.cumsum([0, *(each.size for each in pixels)], dtype=np.int64)
     data = np.concatenate([np.empty(0, np.uint8), *(each.ravel() for each in pixels)])
-    return pa.LargeBinaryArray.from_buffers(PICTURES.value_type, len(pixels), [None, *map(pa.py_buffer, (ends, data))])
+    buffers: list[Any] = [ends, data]
+    return pa.LargeBinaryArray.from_buffers(PICTURES.value_type, len(pixels), [None, *map(pa.py_buffer, buffers)])
 
 
 def _advance(row: Row, step: Step) -> Row:
