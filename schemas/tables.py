@@ -112,10 +112,10 @@ IMPORTED = pa.schema(
         _column("y1", pa.float32(), "top edge"),
         _column("x2", pa.float32(), "right edge"),
         _column("y2", pa.float32(), "bottom edge"),
-        _column("confidence", pa.float32(), "published score of the detector; null when there is none"),
-        _column("person", pa.int64(), "published tracklet (pid of LUPerson-NL); null when there is none"),
+        _column("confidence", pa.float32(), "published score of the detector; null when not published"),
+        _column("person", pa.int64(), "published tracklet (pid of LUPerson-NL); null when not published"),
         _column(
-            "keypoints", pa.list_(pa.float32()), "x, y and score of the 17 COCO keypoints; null when there are none"
+            "keypoints", pa.list_(pa.float32()), "x, y and score of the 17 COCO keypoints; null when not published"
         ),
     ]
 )
@@ -334,7 +334,7 @@ METRICS = pa.schema(
         _column("epoch", pa.float64(), "passes over the training split so far", nullable=False),
         _column("phase", pa.string(), "train, or the name of the evaluated split", nullable=False),
         _column("name", pa.string(), "metric: loss, contrastive, mlm, learning_rate, r1, r5, r10, map", nullable=False),
-        _column("value", pa.float64(), "its value", nullable=False),
+        _column("value", pa.float64(), "value of the metric", nullable=False),
     ]
 )
 
