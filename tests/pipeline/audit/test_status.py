@@ -172,10 +172,10 @@ def test_a_ledger_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(None, "-"), (40, "40 s"), (200, "3 min"), (7500, "2 h 5 min"), (280_000, "3 d 5 h")]
+    ("seconds", "expected"), [(None, "-"), (40, "40 s"), (200, "3 min"), (7500, "2 h 5 min"), (280_000, "3 d 5 h")]
 )
-def test_durations_read_well(seconds: float | None, told: str) -> None:
-    assert status._duration(seconds) == told
+def test_durations_read_well(seconds: float | None, expected: str) -> None:
+    assert status._duration(seconds) == expected
 
 
 def board_metrics() -> set[str]:

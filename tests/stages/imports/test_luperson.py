@@ -61,11 +61,12 @@ def test_one_file_a_folder_and_an_archive_give_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(pickle.dumps([1, 2]), "is a list"), (b"<html>", "not a complete pickle|damaged, or forged")]
+    ("content", "expected"),
+    [(pickle.dumps([1, 2]), "is a list"), (b"<html>", "not a complete pickle|damaged, or forged")],
 )
-def test_another_file_is_refused(content: bytes, told: str, tmp_path: Path) -> None:
+def test_another_file_is_refused(content: bytes, expected: str, tmp_path: Path) -> None:
     (tmp_path / "dets.pkl").write_bytes(content)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=expected):
         list(read_detections(tmp_path / "dets.pkl", MEMORY))
 
 
@@ -85,7 +86,7 @@ def test_rows_of_both_releases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "told"),
+    ("frames", "expected"),
     [
         ([1], "a list, expected a dict by frame"),
         ({0: [(0, BOX)]}, "frame 0 comes before the first, number 1"),
@@ -97,8 +98,8 @@ def test_rows_of_both_releases() -> None:
         ({7: 3}, "frame 7: TypeError"),
     ],
 )
-def test_boxes_of_another_form_are_refused_by_frame(frames: object, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_boxes_of_another_form_are_refused_by_frame(frames: object, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         box_rows(frames, 1, "v", "u")
 
 

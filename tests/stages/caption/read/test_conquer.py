@@ -139,12 +139,12 @@ def test_faithful_takes_every_required_attribute(bank_features: BankFeatures, cr
 
 
 @pytest.mark.parametrize(
-    ("none", "hat", "told"), [(0.08, 0.91, True), (0.11, 0.88, False), (0.0995, 0.8995, False), (0.95, 0.04, False)]
+    ("none", "hat", "stated"), [(0.08, 0.91, True), (0.11, 0.88, False), (0.0995, 0.8995, False), (0.95, 0.04, False)]
 )
-def test_an_optional_attribute_is_told_above_nine_tenths(none: float, hat: float, told: bool) -> None:
+def test_an_optional_attribute_is_stated_above_nine_tenths(none: float, hat: float, stated: bool) -> None:
     readings, column = _only("hat", {"none": none, "hat": hat, "helmet": 1 - none - hat})
     assert readings.probability[0, column] == pytest.approx(max(none, hat), abs=1e-3)
-    assert readings.used[0, column] == told
+    assert readings.used[0, column] == stated
 
 
 @pytest.mark.parametrize("config", [FAITHFUL, CaptionConfig(unknown=UnknownConfig(probability=0, margin=0))])
