@@ -109,7 +109,7 @@ def show_readings(readings: Sequence[Reading], crops: int, title: str) -> None:
     for head in ("attribute", "crops", "guess"):
         table.add_column(head, justify="left" if head == "attribute" else "right")
     for reading in readings:
-        for head in ("right", "told", "told right", "ECE"):
+        for head in ("right", "stated", "stated right", "ECE"):
             table.add_column(f"{head}\n{reading.name}", justify="right", no_wrap=True)
     for scores in zip(*(reading.scores for reading in readings), strict=True):
         cells = [cell for score in scores for cell in _cells(score)]
@@ -119,9 +119,10 @@ def show_readings(readings: Sequence[Reading], crops: int, title: str) -> None:
     console = Console(width=200)
     console.print(table)
     for reading in readings:
-        told, right = _statements(reading.scores)
+        stated, right = _statements(reading.scores)
         console.print(
-            f"told, {reading.name}: {told} values of {crops} crops, {_share(right / told if told else math.nan)} right"
+            f"stated, {reading.name}: {stated} values of {crops} crops, "
+            f"{_share(right / stated if stated else math.nan)} right"
         )
     for reading in readings:
         if reading.bleeding:
@@ -150,9 +151,9 @@ def _cells(score: Score) -> list[str]:
 
 def _statements(scores: Sequence[Score]) -> tuple[int, int]:
     """How many values the captions tell of labelled attributes, and how many of them rightly."""
-    told = [round(score.stated * score.crops) for score in scores]
-    right = [round(score.stated_right * count) for score, count in zip(scores, told, strict=True) if count]
-    return sum(told), sum(right)
+    stated = [round(score.stated * score.crops) for score in scores]
+    right = [round(score.stated_right * count) for score, count in zip(scores, stated, strict=True) if count]
+    return sum(stated), sum(right)
 
 
 def _mean_cells(scores: Sequence[Score]) -> list[str]:

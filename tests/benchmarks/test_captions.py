@@ -20,11 +20,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_renders_are_read_side_by_side(clip: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert rendered.main(["--crops", "12", "--model", clip, "--threads", "1"]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert all(
-        word in told for word in ("faithful", "default", "with prior", "upper_colour", "ECE", "12 crops", "cores")
+        word in output for word in ("faithful", "default", "with prior", "upper_colour", "ECE", "12 crops", "cores")
     )
-    assert "colour bleed, faithful: one colour read for both garments of" in told
+    assert "colour bleed, faithful: one colour read for both garments of" in output
 
 
 @pytest.mark.parametrize(
@@ -39,18 +39,18 @@ def test_an_option_that_makes_no_sense_is_one_line(
     options: list[str], line: str, clip: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert rendered.main(["--crops", "2", "--model", clip, "--threads", "1", *options]) == 2
-    told = capsys.readouterr().err
-    assert line in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert line in output
+    assert output.count("\n") == 1
 
 
 def test_a_labelled_set_is_read_side_by_side(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pa100k(tmp_path, {"Female", "Backpack", "Trousers"}, {"AgeOver60", "Hat", "Shorts"})
     assert labelled.main(["pa100k", str(tmp_path), "--model", clip, "--threads", "1"]) == 0
-    told = capsys.readouterr().out
-    assert "gender" in told
-    assert "2 crops" in told
-    assert "upper_colour" not in told
+    output = capsys.readouterr().out
+    assert "gender" in output
+    assert "2 crops" in output
+    assert "upper_colour" not in output
 
 
 def test_a_recipes_bank_is_read(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,9 +65,11 @@ def test_a_recipes_bank_is_read(clip: str, tmp_path: Path, capsys: pytest.Captur
 
 def test_the_demos_captions_tell_the_truth_of_its_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert labelled.main(["street", "--threads", "2", "--recipe", "recipes/demo.yaml"]) == 0
-    told = capsys.readouterr().out
-    assert "75 crops; " in told
-    lines = (line.removeprefix("told, ").partition(": ") for line in told.splitlines() if line.startswith("told, "))
+    output = capsys.readouterr().out
+    assert "75 crops; " in output
+    lines = (
+        line.removeprefix("stated, ").partition(": ") for line in output.splitlines() if line.startswith("stated, ")
+    )
     values = {name: words.split() for name, _, words in lines}
     count, right = ({name: float(words[at].rstrip("%")) for name, words in values.items()} for at in (0, 5))
     assert list(count) == ["faithful", "default", "recipe"]
@@ -92,8 +94,8 @@ def test_a_set_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.Capt
 def test_speed_is_told_against_its_goals(clip: str, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--captions", "64", "--crops", "8", "--batch-size", "4", "--repeats", "1", "--threads", "1"]
     assert speed.main(["--model", clip, *small]) == 0
-    told = capsys.readouterr().out
-    assert all(word in told for word in ("conquer", "combine", "bare forward", "goal 20,000/s", "goal 0.95", "cores"))
+    output = capsys.readouterr().out
+    assert all(word in output for word in ("conquer", "combine", "bare forward", "goal 20,000/s", "goal 0.95", "cores"))
     assert speed.verdict(0.5, "7") == "goal 7 missed (50% of it)"
     assert speed.verdict(1.0, "7") == "goal 7 reached"
 
