@@ -72,5 +72,5 @@ def test_the_commands_of_the_caption_page_are_there(command: str, capsys: pytest
     assert all((ROOT / name).exists() for name in named)
     depth = 2 if words[0] == "variant" else 1
     assert execute([*words[:depth], "--help"]) == 0
-    told = capsys.readouterr().out
-    assert all(word in told for word in words if word.startswith("--"))
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in words if word.startswith("--"))

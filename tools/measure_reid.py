@@ -42,7 +42,7 @@ def search(features: npt.NDArray[np.float32], people: Sequence[str], frames: Seq
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print rank-1 and mAP of the embedded CLIP and of OSNet."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("weights", help="OSNet x1.0; docs/dedup.md tells where to get it")
+    parser.add_argument("weights", help="OSNet x1.0; docs/dedup.md says where to get it")
     parser.add_argument("--labels", type=Path, default=ROOT / "benchmarks" / "captions" / "street.json")
     parser.add_argument("--video", type=Path, default=ROOT / "demo" / "street.mp4")
     options = parser.parse_args(arguments)

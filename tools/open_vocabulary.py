@@ -173,12 +173,12 @@ def street(options: argparse.Namespace, detector: OpenVocabulary) -> list[list[s
     seen = detector.values([image for image in map(decode, jpegs) if image is not None])
     model = ClipModel(EmbedConfig(model=EMBEDDED, pretrained=None))
     attributes: list[Any] = read(model, load_bank("unipt14"), jpegs).to_pylist()
-    told = [{item["attribute"]: item["value"] for item in row} for row in attributes]
+    stated = [{item["attribute"]: item["value"] for item in row} for row in attributes]
     rows = []
     for name in ASKED:
         triples = [
             (one[name], other[name], crop.truth[name])
-            for one, other, crop in zip(seen, told, crops, strict=True)
+            for one, other, crop in zip(seen, stated, crops, strict=True)
             if name in crop.truth
         ]
         if triples:
@@ -197,9 +197,9 @@ def street(options: argparse.Namespace, detector: OpenVocabulary) -> list[list[s
 
 
 def corpus(options: argparse.Namespace, detector: OpenVocabulary) -> list[list[str]]:
-    """Of captioned crops of a corpus: how often the words say what the captions tell, and where they most differ."""
+    """For captioned crops of a corpus: how often the words agree with the captions, and where they differ most."""
     connection = connect(Corpus(options.corpus))
-    # Crop ids are digests, so the first ones are as good as drawn by lot.
+    # Crop ids are digests, so the first ones are a random sample.
     chosen = "SELECT crop_id, jpeg FROM crops SEMI JOIN captions ON crops.crop_id = captions.crop_id"
     table = connection.execute(f"{chosen} AND variant = ? ORDER BY crop_id LIMIT ?", [options.variant, options.count])
     jpegs = dict(table.fetchall())
@@ -209,11 +209,11 @@ def corpus(options: argparse.Namespace, detector: OpenVocabulary) -> list[list[s
     images = {crop: image for crop, image in decoded.items() if image is not None}
     seen = dict(zip(images, detector.values(list(images.values())), strict=True))
     readings = "SELECT crop_id, attribute, value FROM attributes WHERE variant = ? AND used"
-    told = connection.execute(readings, [options.variant]).fetchall()
+    stated = connection.execute(readings, [options.variant]).fetchall()
     rows = []
     for name, values in ASKED.items():
-        pairs = [(value, seen[crop][name]) for crop, attribute, value in told if attribute == name and crop in seen]
-        # A value of two words was never looked for; "none" can be told of nothing.
+        pairs = [(value, seen[crop][name]) for crop, attribute, value in stated if attribute == name and crop in seen]
+        # Values of two words were not searched for, and "none" cannot be seen.
         pairs = [(value, other) for value, other in pairs if value in values]
         if pairs:
             most = collections.Counter(pair for pair in pairs if pair[0] != pair[1]).most_common(3)
@@ -229,7 +229,7 @@ def _share(flags: Iterator[bool]) -> str:
 
 HEADS = {
     "street": ("attribute", "crops", "words right", "CLIP right", "both agree", "right where they agree"),
-    "corpus": ("attribute", "told", "words agree", "told / seen, most often"),
+    "corpus": ("attribute", "stated", "words agree", "stated / seen, most often"),
 }
 
 

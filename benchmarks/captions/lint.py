@@ -1,6 +1,6 @@
 """Write a million captions of random persons and look for what a careful reader would strike out.
 
-Every combination of attributes is drawn, likely or not, from nothing known to everything told, in all styles. The exit
+Attributes are combined at random, likely or not, from none stated to all stated, in all styles. The exit
 code is 1 when one caption has a problem. Usage::
 
     python benchmarks/captions/lint.py --count 1000000 --bank street

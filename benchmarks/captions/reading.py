@@ -28,7 +28,7 @@ from stages.embed.clip_model import ClipModel
 from stages.embed.config import EMBEDDED, EmbedConfig
 from stages.embed.embed_crops import embed_crops
 
-# What a wrong option raises: a line for whoever gave it.
+# What a wrong option raises; users get its one line.
 REFUSALS = (UserError, ValueError, OSError)
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "pyarrow", "opencv-python")
@@ -150,7 +150,7 @@ def _cells(score: Score) -> list[str]:
 
 
 def _statements(scores: Sequence[Score]) -> tuple[int, int]:
-    """How many values the captions tell of labelled attributes, and how many of them rightly."""
+    """How many values of labelled attributes the captions state, and how many of them are correct."""
     stated = [round(score.stated * score.crops) for score in scores]
     right = [round(score.stated_right * count) for score, count in zip(scores, stated, strict=True) if count]
     return sum(stated), sum(right)

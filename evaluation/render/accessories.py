@@ -29,7 +29,7 @@ def draw_accessories(
         sketch: Where to draw.
         pose: The body.
         truth: Attributes.
-        against: Colour of the upper garment; bags differ from it, or nobody could see them.
+        against: Colour of the upper garment; bags differ from it, since they would be invisible otherwise.
         rng: Source of chance.
     """
     if truth["bag"] != "none":

@@ -29,8 +29,8 @@ class Figure:
     """A person without a background.
 
     Args:
-        picture: RGB uint8 (h, w, 3); black where there is nobody.
-        labels: Parts, uint8 (h, w); 0 where there is nobody.
+        picture: RGB uint8 (h, w, 3); black outside the person.
+        labels: Parts, uint8 (h, w); 0 outside the person.
         groups: Group of each label: upper, lower or nothing.
         ground: Row on which the person stands.
     """

@@ -1,7 +1,7 @@
 """Runs yt-dlp in a process of its own.
 
 A site can hang a download for ever, and a thread cannot be stopped; a process can. It also gives the guard a place
-where an audit hook harms nobody else, and a crash costs one video.
+where an audit hook affects no other code, and a crash costs one video.
 """
 
 import json

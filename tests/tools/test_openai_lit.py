@@ -104,8 +104,8 @@ def test_a_few_steps_teach_the_words_of_a_colour(
     assert torch.equal(towers.clip.visual.state_dict()["proj"], before)
     texts = [f"a photo of a person wearing a {colour} shirt" for colour in colours]
     with torch.no_grad():
-        told = towers.clip.encode_text(towers.inputs().tokenize(texts), normalize=True).numpy()
-    right = (rows @ told.T).argmax(axis=1) == seen.argmax(axis=1)
+        texts_seen = towers.clip.encode_text(towers.inputs().tokenize(texts), normalize=True).numpy()
+    right = (rows @ texts_seen.T).argmax(axis=1) == seen.argmax(axis=1)
     assert right.mean() > 0.8
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# One thread is what is measured; BLAS must be told before it loads.
+# Figures are for one thread, which BLAS reads from the environment when it loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The report of a corpus: its numbers, how they are told, and the contact sheet."""
+"""The report of a corpus: its numbers, how they read, and the contact sheet."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return corpus
 
 
-def told(found: report.CorpusReport) -> str:
+def text_of(found: report.CorpusReport) -> str:
     sink = io.StringIO()
     Console(file=sink, width=120).print(report.render(found))
     return sink.getvalue()
@@ -82,11 +82,11 @@ def test_a_second_training_takes_the_place_of_the_first(tmp_path):
     found = report.gather(corpus)
     assert [(score.name, score.before, score.after) for score in found.scores] == [("r1", None, 0.6)]
     assert found.gallery == (12, 30)
-    assert "12 texts among 30 crops" in told(found)
+    assert "12 texts among 30 crops" in text_of(found)
 
 
 def test_report_reads_well(corpus):
-    text = told(report.gather(corpus, "one"))
+    text = text_of(report.gather(corpus, "one"))
     for part in (
         "66: 60 kept; dropped 6 confidence",
         "61 about 60 crops",
@@ -106,7 +106,7 @@ def test_one_video_is_said_to_be_split_by_time(tmp_path):
     corpus = small_corpus(str(tmp_path / "c"), videos=["x:a"], splits={"train": 0.8, "val": 0.2})
     found = report.gather(corpus)
     assert found.split_statement.startswith("one video, so split by time and not by video: train 0.0-")
-    assert f"left out {20 - sum(found.splits.values())}" in told(found)
+    assert f"left out {20 - sum(found.splits.values())}" in text_of(found)
 
 
 def test_the_embedded_captioner_is_told_for_what_it_is():
@@ -118,7 +118,7 @@ def test_an_empty_corpus_has_a_report(tmp_path):
     found = report.gather(Corpus(str(tmp_path / "nothing")))
     assert found.variant is None
     assert found.stages == ()
-    assert "nothing published" in told(found)
+    assert "nothing published" in text_of(found)
 
 
 def test_contact_sheet_is_a_picture_of_24_crops(corpus, tmp_path):

@@ -93,8 +93,8 @@ def test_moves_are_a_confusion_table_of_what_is_told(corpus: Corpus, say: Say) -
 def test_the_picture_shows_every_part(corpus: Corpus, say: Say) -> None:
     code, out, _ = say("diff", corpus.uri, "one", "two")
     assert code == 0
-    for told in ("crops changed", "vocabulary", "words per caption", "25.0%", "one \\ two", "not stated"):
-        assert told in out
+    for expected in ("crops changed", "vocabulary", "words per caption", "25.0%", "one \\ two", "not stated"):
+        assert expected in out
     assert "words only in two: an, orange" in out
     assert "two: A young man is walking, wearing an orange jacket" in out
 
@@ -168,7 +168,7 @@ def test_nothing_is_dropped_unasked(corpus: Corpus, say: Say, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("typed", "code", "told"),
+    ("typed", "code", "expected"),
     [
         (b"n\n", 0, "Kept variant one."),
         (b"\n", 0, "Kept variant one."),
@@ -177,7 +177,7 @@ def test_nothing_is_dropped_unasked(corpus: Corpus, say: Say, monkeypatch: pytes
     ids=["no", "no answer", "end of file"],
 )
 def test_a_question_not_answered_with_yes_drops_nothing(
-    typed: bytes, code: int, told: str, corpus: Corpus, say: Say, monkeypatch: pytest.MonkeyPatch
+    typed: bytes, code: int, expected: str, corpus: Corpus, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keyboard, terminal = os.openpty()
     with os.fdopen(keyboard, "wb", buffering=0) as keys, os.fdopen(terminal) as stdin:
@@ -187,12 +187,12 @@ def test_a_question_not_answered_with_yes_drops_nothing(
     assert ended == code
     question, answer = (out + err).split("[y/N]: ", 1)
     assert question.startswith("Drop variant one of ")
-    assert answer.strip("\n") == told
+    assert answer.strip("\n") == expected
     assert ask(Path(corpus.uri), "SELECT count(*) FROM captions WHERE variant = 'one'") == [(61,)]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["diff", "{corpus}", "one", "three"], "variant 'three': no such variant here; there are one, two"),
         (["diff", "{corpus}", "one", "two", "-f", "csv"], "csv holds one table: add --show"),
@@ -206,8 +206,8 @@ def test_a_question_not_answered_with_yes_drops_nothing(
         (["create", "{corpus}", "new", "--from", "recipes/demo.yaml", "--set", "caption.bank=x"], "no bank 'x'"),
     ],
 )
-def test_bad_input_is_one_clear_line(corpus: Corpus, say: Say, arguments: list[str], told: str) -> None:
+def test_bad_input_is_one_clear_line(corpus: Corpus, say: Say, arguments: list[str], expected: str) -> None:
     code, out, err = say(*(argument.format(corpus=corpus.uri) for argument in arguments))
     assert (code, out) == (2, "")
-    assert told in err
+    assert expected in err
     assert err.count("\n") == 1

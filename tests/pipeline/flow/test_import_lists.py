@@ -210,7 +210,7 @@ def test_the_lists_are_tables_of_the_corpus(detected: Any, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"dets": b"cposix\nsystem\n(Vtouch /tmp/x\ntR."}, "dets.pkl: refused: it names posix.system"),
         ({"names": "not a name\n"}, "vnames.txt, line 1: 'not a name' is not a country+city+videoId"),
@@ -222,14 +222,14 @@ def test_the_lists_are_tables_of_the_corpus(detected: Any, tmp_path: Path, capsy
     ],
 )
 def test_bad_input_to_import_is_one_line(
-    change: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: dict[str, Any], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "vnames.txt").write_text(change.get("names", f"{NAME}\n"))
     (tmp_path / "dets.pkl").write_bytes(change.get("dets", pickle.dumps({NAME: {}})))
     files = ["--videos", str(tmp_path / "vnames.txt"), "--detections", str(tmp_path / "dets.pkl")]
     assert execute(["import", "luperson", str(tmp_path / "c"), *files, *change.get("options", [])]) == 2
     captured = capsys.readouterr()
-    assert told in captured.err
+    assert expected in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
 

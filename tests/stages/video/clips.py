@@ -25,7 +25,7 @@ def picture(index: int) -> npt.NDArray[np.uint8]:
     return image
 
 
-def told_index(image: npt.NDArray[np.uint8]) -> int:
+def index_shown(image: npt.NDArray[np.uint8]) -> int:
     """The index that a decoded frame shows."""
     return sum(int(image[4:20, bit * 24 + 4 : bit * 24 + 20].mean() > 127) << bit for bit in range(8))
 

@@ -17,29 +17,29 @@ MUTANTS = 100
 
 
 def read_mutants(first: int, last: int) -> list[dict[str, object]]:
-    """What became of each; a seed whose process died is told as a crash, and the next begins a new process."""
-    told: list[dict[str, object]] = []
+    """What became of each; a seed whose process died is reported as a crash, and the next begins a new process."""
+    outcomes: list[dict[str, object]] = []
     while first < last:
         command = [sys.executable, "-m", "tests.stages.video.mutants", str(CLIP), str(first), str(last)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
-        told += [line for line in lines if "seed" in line]
+        outcomes += [line for line in lines if "seed" in line]
         if done.returncode:
             first = max(line.get("begins", first) for line in lines) + 1
-            told.append({"seed": first - 1, "kind": "crash", "message": done.stderr[-500:], "seconds": 0.0})
+            outcomes.append({"seed": first - 1, "kind": "crash", "message": done.stderr[-500:], "seconds": 0.0})
         else:
             first = last
-    return told
+    return outcomes
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_hundred_mutations_of_a_clip_give_frames_or_reasons() -> None:
-    told = read_mutants(0, MUTANTS)
-    assert sorted(line["seed"] for line in told) == list(range(MUTANTS))
-    assert [line for line in told if line.get("kind") == "crash"] == []
-    assert max(line["seconds"] for line in told) < 60
-    failed = [line for line in told if "kind" in line]
+    outcomes = read_mutants(0, MUTANTS)
+    assert sorted(line["seed"] for line in outcomes) == list(range(MUTANTS))
+    assert [line for line in outcomes if line.get("kind") == "crash"] == []
+    assert max(line["seconds"] for line in outcomes) < 60
+    failed = [line for line in outcomes if "kind" in line]
     kinds = {line["kind"] for line in failed}
     assert kinds <= {"truncated", "damaged", "no_video_stream", "unsupported_codec", "not_a_video", "too_large"}
     assert all(len(str(line["message"])) > 20 for line in failed)

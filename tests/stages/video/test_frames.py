@@ -16,7 +16,7 @@ from stages.video.frames import excerpt, read_frames
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
 from tests.stages.crawl.serving import CLIP
-from tests.stages.video.clips import FPS, HEIGHT, OPEN_GOP, REFRESH, WIDTH, make_clip, told_index
+from tests.stages.video.clips import FPS, HEIGHT, OPEN_GOP, REFRESH, WIDTH, index_shown, make_clip
 
 LIMITS = VideoLimits()
 UNEVEN = [0, 1, 2, 3, 10, 11, 12, 30, 31, 32, 40, 55, 56, 57, 58, *range(60, 150, 2)]
@@ -72,7 +72,7 @@ def test_any_chunking_gives_the_frames_of_one_pass(case: str, tmp_path: Path) ->
     whole = read_all(path, facts, facts.frames)
     assert list(whole) == list(range(60))
     upright = [np.rot90(image, facts.rotation // 90) for _, image in whole.values()]
-    assert [told_index(image) for image in upright] == list(range(60))
+    assert [index_shown(image) for image in upright] == list(range(60))
     for size in (1, 7, 20, 33):
         assert_same(whole, read_all(path, facts, size))
     for step in (2, 13, 25):
@@ -144,7 +144,7 @@ def test_interlaced_pictures_lose_their_combing(name: str, codec: str, tmp_path:
     assert np.ptp(woven[bar].mean((1, 2))) > 200
     assert np.ptp(found[bar].mean((1, 2))) < 40
     np.testing.assert_array_equal(found[::2], woven[::2])
-    assert told_index(found) == 7
+    assert index_shown(found) == 7
 
 
 def test_still_parts_of_interlaced_pictures_keep_every_line() -> None:
@@ -168,7 +168,7 @@ def test_a_damaged_frame_costs_itself_and_no_index(tmp_path: Path) -> None:
     content[start : start + packets[30].size] = bytes(packets[30].size)
     file = io.BytesIO(content)
     facts = probe(file, LIMITS)
-    found = {index: told_index(image) for index, _, image in read_frames(file, facts, 0, 60, range(60))}
+    found = {index: index_shown(image) for index, _, image in read_frames(file, facts, 0, 60, range(60))}
     assert found == {index: index for index in range(60) if index != 30}
     assert [index for index, *_ in read_frames(file, facts, 20, 40, [25, 30, 35])] == [25, 35]
     with pytest.raises(UnitError, match="none of the 1 frames wanted between 30 and 31"):
@@ -210,7 +210,7 @@ def test_of_two_frames_of_one_time_the_first_has_the_index(tmp_path: Path) -> No
                 output.mux(packet)
     with path.open("rb") as file:
         facts = probe(file, LIMITS)
-        found = [(index, told_index(image)) for index, _, image in read_frames(file, facts, 0, 60, range(60))]
+        found = [(index, index_shown(image)) for index, _, image in read_frames(file, facts, 0, 60, range(60))]
     assert facts.frames == 60
     assert found == [(index, index) for index in range(60) if index != 5]
 
@@ -218,7 +218,7 @@ def test_of_two_frames_of_one_time_the_first_has_the_index(tmp_path: Path) -> No
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libvpx-vp9"])
 def test_flipped_bits_never_shift_an_index(codec: str, tmp_path: Path) -> None:
     path = make_clip(tmp_path / ("a.webm" if "vpx" in codec else "a.mkv"), codec)
-    told = []
+    right = []
     for seed in range(15):
         chance = random.Random(seed)
         content = bytearray(path.read_bytes())
@@ -230,10 +230,10 @@ def test_flipped_bits_never_shift_an_index(codec: str, tmp_path: Path) -> None:
         except UnitError:
             continue
         if facts.frames == 60:  # else whole packets are lost, and with them their places
-            told += [told_index(image) == index for index, _, image in frames]
+            right += [index_shown(image) == index for index, _, image in frames]
     # Pictures that damage has made unreadable tell anything; a shift would make all of a file's wrong.
-    assert len(told) > 400
-    assert np.mean(told) > 0.85
+    assert len(right) > 400
+    assert np.mean(right) > 0.85
 
 
 def test_files_of_an_object_store_read_like_local_ones() -> None:

@@ -13,7 +13,7 @@ from stages.video.frames import read_frames
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
 from tests.stages.crawl.serving import CLIP, PAGE
-from tests.stages.video.clips import OPEN_GOP, make_clip, make_sound, told_index
+from tests.stages.video.clips import OPEN_GOP, index_shown, make_clip, make_sound
 
 LIMITS = VideoLimits()
 
@@ -157,7 +157,7 @@ def test_frames_that_an_edit_list_hides_have_no_index(tmp_path: Path) -> None:
     with path.open("rb") as file:
         facts = probe(file, LIMITS)
         assert (facts.frames, facts.duration_s) == (58, pytest.approx(5.8))
-        found = {index: told_index(image) for index, _, image in read_frames(file, facts, 0, 58, range(58))}
+        found = {index: index_shown(image) for index, _, image in read_frames(file, facts, 0, 58, range(58))}
     assert found == {index: index + 2 for index in range(58)}
 
 

@@ -82,11 +82,13 @@ def test_preferred_evidence_takes_the_place_of_what_clip_read_and_says_so() -> N
     config = CaptionConfig(evidence=EvidenceConfig(prefer=("upper_colour", "lower_colour", "umbrella", "vehicle")))
     readings = read(table, ["a"], config)
     [row] = rows_of(readings)
-    told = {name: (row[name]["value"], row[name]["source"], row[name]["clip_value"]) for name in config.evidence.prefer}
-    assert told["upper_colour"] == ("red", "pixels", "red")
-    assert told["lower_colour"] == ("blue", "pixels", "green")
-    assert told["umbrella"] == ("umbrella", "detector", "none")
-    assert told["vehicle"][1] == "clip"
+    stated = {
+        name: (row[name]["value"], row[name]["source"], row[name]["clip_value"]) for name in config.evidence.prefer
+    }
+    assert stated["upper_colour"] == ("red", "pixels", "red")
+    assert stated["lower_colour"] == ("blue", "pixels", "green")
+    assert stated["umbrella"] == ("umbrella", "detector", "none")
+    assert stated["vehicle"][1] == "clip"
     assert row["lower_colour"]["probability"] == pytest.approx(0.6)
     assert row["lower_colour"]["phrase"] == "blue"
     assert row["lower_colour"]["agrees"] is False
