@@ -13,7 +13,7 @@ import pyarrow as pa
 import schemas.tables as tables
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
-from schemas.parquet import blob_options
+from schemas.parquet_layout import blob_options
 from stages.publish.config import PublishConfig
 from stages.publish.manifest import manifest_table
 from stages.publish.selection import plan_manifest

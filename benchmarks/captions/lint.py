@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 
-from evaluation.captions.lint import lint
+from evaluation.captions.sentence_checks import lint
 from evaluation.captions.stated import random_stated
 from evaluation.captions.vocabulary import finite_verbs, vocabulary
 from stages.caption.bank.bank import Bank, load_bank

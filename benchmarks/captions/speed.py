@@ -38,8 +38,8 @@ from stages.caption.captions import caption_crops, caption_table, features_by_re
 from stages.caption.config import CaptionConfig
 from stages.caption.read.conquer import BankFeatures, ClipReader, encode_bank
 from stages.caption.read.decisions import decide
-from stages.caption.write.choice import caption_writer
 from stages.caption.write.combine import write_sentences
+from stages.caption.write.known_writers import caption_writer
 from stages.embed.clip_model import ClipModel
 from stages.embed.embed_crops import embed_crops
 from stages.heap import keep_freed_memory

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from evaluation.captions.lint import words
+from evaluation.captions.sentence_checks import words
 from stages.caption.bank.bank import Bank
 from stages.caption.bank.phrases import Phrase
 from stages.caption.write.templates import Template

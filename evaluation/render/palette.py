@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from evaluation.render.attributes import COLOURS
+from evaluation.render.drawn_attributes import COLOURS
 
 Colour = tuple[float, float, float]
 """One colour: red, green, blue, 0 to 255."""

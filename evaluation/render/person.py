@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from evaluation.render import camera, scene
-from evaluation.render.attributes import sample_attributes
+from evaluation.render.drawn_attributes import sample_attributes
 from evaluation.render.figure import draw_figure
 from evaluation.render.textures import Picture
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.render import palette, textures
-from evaluation.render.attributes import sample_attributes
+from evaluation.render.drawn_attributes import sample_attributes
 from evaluation.render.figure import draw_figure
 from evaluation.render.palette import Colour
 from evaluation.render.textures import Picture

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from pipeline.errors import UserError
-from schemas.parquet import TABLE_OPTIONS
+from schemas.parquet_layout import TABLE_OPTIONS
 
 TEMPORARY = ".tmp-"
 

@@ -8,7 +8,7 @@ from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.live import live_files, read_live
 from pipeline.flow import embed
 from pipeline.recipe import Recipe
-from pipeline.run.weights import weights_digest
+from pipeline.run.weights_digest import weights_digest
 
 if TYPE_CHECKING:
     from stages.arrays import Doubles

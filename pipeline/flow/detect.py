@@ -20,12 +20,12 @@ from pipeline.run.plan import plan_stage
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, busy_actors_for, stream
 from pipeline.run.units import PICTURES, RESULT, Row, Step, pictures, result
-from pipeline.run.weights import weights_digest
+from pipeline.run.weights_digest import weights_digest
 from schemas.declaration import Table
 from stages.arrays import Floats, Image
 from stages.detect.chunks import cut_chunks
 from stages.detect.config import DetectConfig, preset_path
-from stages.detect.families.choice import DEFAULT, check_detector, choose, load_detector
+from stages.detect.families.known_families import DEFAULT, check_detector, choose, load_detector
 from stages.detect.sampling import facts_to_read
 
 log = logging.getLogger("reidforge")

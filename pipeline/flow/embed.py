@@ -16,7 +16,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, actors_for, stream
 from pipeline.run.units import RESULT, Row, Step, result
-from pipeline.run.weights import weights_digest
+from pipeline.run.weights_digest import weights_digest
 from schemas.declaration import Table
 from stages.embed.config import EmbedConfig
 

@@ -20,7 +20,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.progress import Part
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.units import LOST, OUTCOME, Row
-from pipeline.run.weights import weights_digest
+from pipeline.run.weights_digest import weights_digest
 from schemas.declaration import Table
 from stages.errors import UnitError
 

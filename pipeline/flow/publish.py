@@ -21,7 +21,7 @@ from pipeline.run.stage import Job, Stage, Writer, units
 from pipeline.run.stream import Operator, parts
 from pipeline.run.units import OUTCOME, Row, Step
 from schemas.declaration import Table
-from schemas.parquet import blob_options
+from schemas.parquet_layout import blob_options
 from stages.publish.manifest import manifest_table
 from stages.publish.marks import marked
 from stages.publish.selection import CROP_COLUMNS, plan_manifest

@@ -16,7 +16,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage
 from pipeline.run.stream import Operator, actors_for, stream
 from pipeline.run.units import RESULT, Row, Step, result
-from pipeline.run.weights import weights_digest
+from pipeline.run.weights_digest import weights_digest
 from stages.embed.reid_model import ReidConfig
 
 

@@ -17,7 +17,7 @@ from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.code_version import code_version
 from pipeline.run.runner import StageSummary
 from pipeline.run.stage import Stage
-from pipeline.run.weights import weights_digest
+from pipeline.run.weights_digest import weights_digest
 from stages.resources import locate
 
 _PACKAGES = (

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.corpus.files import Corpus, digest
 from schemas.declaration import Table
-from schemas.parquet import blob_options
+from schemas.parquet_layout import blob_options
 from stages.errors import EmptyUnit, UnitError
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from stages.caption.config import CaptionConfig
 from stages.caption.read.decisions import Decisions, decide
 from stages.caption.read.evidence import read_evidence
 from stages.caption.read.reader import AttributeReader, CropBatch, Needs
-from stages.caption.write.choice import caption_writer
+from stages.caption.write.known_writers import caption_writer
 from stages.caption.write.writer import Captions, CaptionWriter
 from stages.errors import UnitError
 

@@ -6,8 +6,8 @@ from stages.caption.read.calibration import load_temperatures
 from stages.caption.read.decisions import check_thresholds
 from stages.caption.read.evidence import check_evidence
 from stages.caption.read.prior import reference_digest
-from stages.caption.write.choice import caption_writer
 from stages.caption.write.grammar import grammar_paths
+from stages.caption.write.known_writers import caption_writer
 
 
 def variant_files(config: CaptionConfig) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from evaluation.captions.lint import words
+from evaluation.captions.sentence_checks import words
 from stages.caption.config import CaptionConfig
 from stages.caption.write.combine import write_sentences
 from tests.stages.caption.captioning import random_stated, unipt

@@ -1,7 +1,7 @@
 """The seam of writing: what a caption writer receives, and what it returns.
 
-``choice.py`` selects the writer of a recipe; today that is always ``TemplateWriter`` in ``combine.py``. A writer based
-on a vision-language model fits, too: it looks at the JPEGs of the batch, and may take the decisions as hints.
+``known_writers.py`` selects the writer of a recipe; today that is always ``TemplateWriter`` in ``combine.py``. A writer
+based on a vision-language model fits, too: it looks at the JPEGs of the batch and may use the decisions as hints.
 """
 
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Families of detectors: one package or module each, listed in ``choice``."""
+"""Families of detectors: one package or module each, listed in ``known_families``."""

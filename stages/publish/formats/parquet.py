@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from schemas.parquet import BLOB_ROW_GROUP_BYTES, TABLE_OPTIONS, blob_columns
+from schemas.parquet_layout import BLOB_ROW_GROUP_BYTES, TABLE_OPTIONS, blob_columns
 from schemas.tables import MANIFEST
 from stages.publish.config import SPLITS
 from stages.publish.formats.export_format import Format, Sink

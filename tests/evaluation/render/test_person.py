@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.render import VOCABULARY, render, render_sample, textures
-from evaluation.render.attributes import COLOURS
+from evaluation.render.drawn_attributes import COLOURS
 from evaluation.render.figure import Figure, draw_figure
 
 PLAIN = {

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.corpus.files import Corpus, digest
 from pipeline.errors import UserError
-from schemas.parquet import blob_options
+from schemas.parquet_layout import blob_options
 
 
 @pytest.fixture(params=["local", "fsspec", "s3"])

@@ -16,7 +16,7 @@ from pipeline.flow.crop_marks import read_marks
 from pipeline.flow.order import STAGES
 from pipeline.recipe import Recipe
 from pipeline.run.plan import plan_stage
-from schemas.parquet import blob_options
+from schemas.parquet_layout import blob_options
 from tests.corpora import add_media, crop_rows, ledger_row, video_row
 from tests.local import run_here
 from tests.runs import CLIP, ask

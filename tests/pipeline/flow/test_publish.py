@@ -18,7 +18,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.runner import RunContext, run_stage
 from pipeline.run.stage import Stage, Writer
 from schemas.declaration import Mark, Table
-from schemas.parquet import blob_options
+from schemas.parquet_layout import blob_options
 from tests.corpora import caption_rows, crop_id_of, crop_rows, ledger_row, video_row
 from tests.runs import ask
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.captions.lint import lint, words
+from evaluation.captions.sentence_checks import lint, words
 from evaluation.captions.stated import random_stated
 from evaluation.captions.vocabulary import finite_verbs, vocabulary
 from stages.caption.bank.bank import SHIPPED, Bank, block_prompts, load_bank, parse_bank

@@ -15,9 +15,9 @@ from stages.boxes import Boxes, iou
 from stages.detect.config import DetectConfig
 from stages.detect.detector import Found
 from stages.detect.families.ultralytics.backends import onnx as onnx_backend
-from stages.detect.families.ultralytics.backends.choice import pick_backend
 from stages.detect.families.ultralytics.backends.exported import ExportError, exported
 from stages.detect.families.ultralytics.backends.letterbox import Letterbox
+from stages.detect.families.ultralytics.backends.pick_backend import pick_backend
 from stages.detect.families.ultralytics.yolo_detector import YoloDetector
 from stages.detect.suppress import above_floor, suppress
 from stages.video.frames import read_frames

@@ -8,11 +8,11 @@ import ultralytics
 
 from pipeline.flow import detect as detect_flow
 from pipeline.recipe import Recipe
-from pipeline.run.weights import weights_digest
+from pipeline.run.weights_digest import weights_digest
 from stages.boxes import iou
 from stages.detect.config import DetectConfig
-from stages.detect.families import choice
-from stages.detect.families.choice import check_detector, load_detector
+from stages.detect.families import known_families
+from stages.detect.families.known_families import check_detector, load_detector
 from stages.detect.families.ultralytics.backends.exported import exported
 from tests.runs import ROOT
 from tests.stages.detect import onnx_family
@@ -23,7 +23,7 @@ BUS = cv2.imread(str(Path(ultralytics.__file__).parent / "assets" / "bus.jpg"))
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> str:
     """``detect.model`` of the second family, which is added as a new one would be: by one entry of the table."""
-    monkeypatch.setitem(choice.FAMILIES, "onnx", onnx_family)
+    monkeypatch.setitem(known_families.FAMILIES, "onnx", onnx_family)
     return f"onnx:{exported(ROOT / 'models' / 'yolo26n.pt', 'yolo26n.pt')}"
 
 
@@ -91,4 +91,8 @@ def test_what_a_family_cannot_do_is_refused_before_a_run(
 
 def test_a_colon_in_a_path_names_no_family(tmp_path: Path) -> None:
     config = DetectConfig(model=f"{tmp_path}/a:b/yolo.pt")
-    assert choice.choose(config) == (choice.DEFAULT, choice.FAMILIES[choice.DEFAULT], config)
+    assert known_families.choose(config) == (
+        known_families.DEFAULT,
+        known_families.FAMILIES[known_families.DEFAULT],
+        config,
+    )

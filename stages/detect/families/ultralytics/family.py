@@ -2,8 +2,8 @@
 
 from stages.detect.config import DetectConfig
 from stages.detect.detector import Detector
-from stages.detect.families.ultralytics.backends.choice import pick_backend
-from stages.detect.families.ultralytics.weights import check_named
+from stages.detect.families.ultralytics.backends.pick_backend import pick_backend
+from stages.detect.families.ultralytics.named_weights import check_named
 
 BACKENDS: tuple[str, ...] = ("torch", "onnx", "openvino")
 KEYPOINTS: bool = True

@@ -9,7 +9,7 @@ import numpy as np
 from stages.arrays import Image, Keypoints
 from stages.boxes import Boxes
 from stages.detect.config import DetectConfig
-from stages.detect.families.ultralytics.weights import find_weights
+from stages.detect.families.ultralytics.named_weights import find_weights
 from stages.devices import pick_detector_dtype, pick_device, set_threads
 
 POINTS: Final = 17

@@ -8,9 +8,9 @@ from stages.arrays import Image
 from stages.boxes import Boxes
 from stages.detect.config import DetectConfig
 from stages.detect.detector import Found
-from stages.detect.families.ultralytics.backends.choice import load_backend
 from stages.detect.families.ultralytics.backends.letterbox import Letterbox
-from stages.detect.families.ultralytics.weights import find_weights
+from stages.detect.families.ultralytics.backends.pick_backend import load_backend
+from stages.detect.families.ultralytics.named_weights import find_weights
 from stages.detect.suppress import PERSON, ordered, suppress
 from stages.devices import pick_device, set_threads
 

@@ -15,8 +15,8 @@ from stages.caption.bank.bank import Bank, load_bank
 from stages.caption.bank.phrases import Phrase
 from stages.caption.config import CaptionConfig
 from stages.caption.read.reader import CropBatch
-from stages.caption.write.choice import caption_writer
 from stages.caption.write.combine import templates_of, write_sentences
+from stages.caption.write.known_writers import caption_writer
 from stages.caption.write.wording import SLOTS, WordTable, crop_hashes, spread
 from stages.caption.write.writer import Captions
 from tests.stages.caption.captioning import decided, look, persons, random_stated, street, unipt, unipt_features

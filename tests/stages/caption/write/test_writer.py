@@ -11,8 +11,8 @@ from stages.caption.captions import caption_table
 from stages.caption.config import CaptionConfig
 from stages.caption.read.decisions import Decisions
 from stages.caption.read.reader import CropBatch
-from stages.caption.write.choice import caption_writer
 from stages.caption.write.grammar import load_grammar
+from stages.caption.write.known_writers import caption_writer
 from stages.caption.write.writer import Captions, CaptionWriter
 from tests.stages.caption.captioning import decided, look, persons, unipt, unipt_features
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.captions.lint import lint, words
+from evaluation.captions.sentence_checks import lint, words
 from evaluation.captions.vocabulary import finite_verbs, vocabulary
 from stages.caption.config import CaptionConfig
 from stages.caption.write.combine import write_sentences

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from evaluation.render.attributes import COLOURS, VOCABULARY, sample_attributes
+from evaluation.render.drawn_attributes import COLOURS, VOCABULARY, sample_attributes
 
 REQUIRED = ("age", "gender", "action", "hair", "upper", "upper_colour", "upper_pattern")
 

@@ -4,7 +4,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from pipeline.run.weights import weights_digest
+from pipeline.run.weights_digest import weights_digest
 
 
 def test_a_file_that_is_replaced_has_another_digest_in_the_same_process(tmp_path: Path) -> None:

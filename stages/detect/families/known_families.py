@@ -7,7 +7,7 @@ from stages.arrays import Image
 from stages.detect.config import DetectConfig
 from stages.detect.detector import Detector, Family, Found
 from stages.detect.families.ultralytics import family as ultralytics
-from stages.detect.families.ultralytics.weights import check_named
+from stages.detect.families.ultralytics.named_weights import check_named
 
 DEFAULT: Final = "ultralytics"
 
