@@ -1,7 +1,7 @@
 """Garbage collection: files of killed runs, superseded recipes and dropped units, which no ledger row names."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from pyarrow import fs as pafs
@@ -36,7 +36,7 @@ def remove(corpus: Corpus, files: Iterable[pafs.FileInfo]) -> None:
         corpus.delete(corpus.relative(info.path))
 
 
-def _is_garbage(path: str, named: Sequence[str] | set[str]) -> bool:
+def _is_garbage(path: str, named: set[Any]) -> bool:
     if TEMPORARY in path:
         return True
     return path.partition("/")[0] in _FOLDERS and path not in named

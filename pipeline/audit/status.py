@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, ledger_stages, query
 from pipeline.flow.order import WRITERS
-from pipeline.run.progress import counted
+from pipeline.run.progress import counted, duration
 from schemas.tables import LEDGER
 
 # A run is taken for killed when it settles no unit for this long, and for ten times as long as a unit takes it.
@@ -257,14 +257,4 @@ def _rate(value: float | None) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """``3 d 4 h``, ``2 h 5 min``, ``3 min``, ``40 s``: two units at most."""
-    if seconds is None:
-        return "-"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+    return "-" if seconds is None else duration(seconds)

@@ -109,6 +109,7 @@ def _define_ledger(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
     ledger = _AllStages(corpus)
     live = ledger.live()
     root = corpus.path("") if corpus.is_local else f"{scheme(corpus)}://{corpus.path('')}"
+    # A prefix for every path; the stubs do not admit binary_join_element_wise of a constant and a column.
     live = live.append_column("file", pc.utf8_replace_slice(live["path"], 0, 0, f"{root}/"))
     for name, rows in {"ledger_history": ledger.history(), "ledger": ledger.latest(), "live": live}.items():
         connection.register("rows_to_copy", rows)

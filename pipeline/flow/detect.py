@@ -17,6 +17,7 @@ from pipeline.flow.chunk_units import CHUNK, chunk_rows, facts_of, read_within
 from pipeline.flow.crawl import live_videos
 from pipeline.recipe import Recipe
 from pipeline.run.plan import plan_stage
+from pipeline.run.progress import counted
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, busy_actors_for, stream
 from pipeline.run.units import PICTURES, RESULT, Row, Step, pictures, result
@@ -29,7 +30,6 @@ from stages.detect.families.known_families import DEFAULT, check_detector, choos
 from stages.detect.sampling import facts_to_read
 
 log = logging.getLogger("reidforge")
-
 
 DETECTIONS = Table(
     name="detections",
@@ -134,7 +134,7 @@ def _settle(config: DetectConfig, actors: int, gpus: float) -> DetectConfig:
     device = "cpu" if config.device == "cpu" else "cuda"
     _, family, own = choose(config)
     backend = family.backend(own, device)
-    log.info("detect: %s on %s, %d actor%s", backend, device, actors, "s" if actors > 1 else "")
+    log.info("detect: %s on %s, %s", backend, device, counted(actors, "actor"))
     return config
 
 

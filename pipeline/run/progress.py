@@ -163,10 +163,15 @@ def counted(count: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in the unit that reads best: ``45 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 120:
+    """A length of time: ``3 d 4 h``, ``2 h 5 min``, ``3 min``, ``40 s``; two units at most."""
+    if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
 def stage_progress(console: Console, stage: str, unit: str, total: int) -> StageProgress:

@@ -198,7 +198,7 @@ class _Training:
     def _after_step(self, figures: Tensors) -> None:
         config, step = self.config, self.progress.step
         last = step == self.total
-        self._tell_pace(figures["loss"], last=last)
+        self._report_pace(figures["loss"], last=last)
         due = last or step % config.checkpoint_every_steps == 0
         if not (due or step % config.log_every_steps == 0):
             return
@@ -209,7 +209,7 @@ class _Training:
         self.progress.history.append(entry)
         self._publish(entry, self._save() if due else None)
 
-    def _tell_pace(self, loss: torch.Tensor, *, last: bool) -> None:
+    def _report_pace(self, loss: torch.Tensor, *, last: bool) -> None:
         step, then = self.clock
         if self.rank or not (last or time.monotonic() - then > PACE_SECONDS):
             return

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from schemas.tables import MANIFEST
 from stages.arrays import Column
 from stages.publish.config import PublishConfig
+from stages.publish.lookup import look_up
 from stages.publish.marks import mark_column
-from stages.publish.selection import look_up, reasons, require_unique, splits_of
+from stages.publish.selection import reasons, require_unique, splits_of
 from stages.publish.splits import SplitPlan
 
 _ORDER: Final[list[tuple[str, Literal["ascending", "descending"]]]] = [

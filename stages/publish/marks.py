@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from schemas.declaration import Mark
 from stages.arrays import Column
+from stages.publish.lookup import look_up
 
 # Keys of a column's metadata: why publish leaves out crops that have a value there, and the option that keeps them.
 REASON: Final = b"reason"
@@ -33,10 +34,12 @@ def gather_marks(found: Sequence[tuple[Mark, pa.Table]]) -> pa.Table:
 
 
 def _columns(mark: Mark, rows: pa.Table, crops: Column) -> list[tuple["pa.Field[Any]", Column]]:
-    columns: dict[str, Column] = {name: _look_up(rows, crops, name) for name in (*mark.columns, *mark.selectors)}
+    columns: dict[str, Column] = {
+        name: look_up(rows, "crop_id", crops, name) for name in (*mark.columns, *mark.selectors)
+    }
     if mark.chained:
         first = mark.columns[0]
-        columns[first] = pc.coalesce(_look_up(rows, columns[first], first), columns[first])
+        columns[first] = pc.coalesce(look_up(rows, "crop_id", columns[first], first), columns[first])
     if mark.flag:
         columns[mark.flag.name] = pc.is_in(crops, value_set=rows["crop_id"].combine_chunks())
     fields = [pa.field(name, values.type) for name, values in columns.items()]
@@ -49,7 +52,7 @@ def marked(crops: pa.Table, marks: pa.Table) -> pa.Table:
     """Crops with the columns of ``gather_marks``; null where nothing was found."""
     for field in marks.schema:
         if field.name != "crop_id":
-            crops = crops.append_column(field, _look_up(marks, crops["crop_id"], field.name))
+            crops = crops.append_column(field, look_up(marks, "crop_id", crops["crop_id"], field.name))
     return crops
 
 
@@ -70,7 +73,3 @@ def reasons_by_mark(crops: pa.Table) -> dict[str, tuple[str, Column]]:
 
 def _is_marked(values: "pa.ChunkedArray[Any]") -> Column:
     return pc.is_in(values, value_set=pa.array([True])) if pa.types.is_boolean(values.type) else pc.is_valid(values)
-
-
-def _look_up(table: pa.Table, crops: Column, column: str) -> "pa.ChunkedArray[Any]":
-    return table[column].take(pc.index_in(crops, value_set=table["crop_id"].combine_chunks()))

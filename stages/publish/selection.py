@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from stages.arrays import Column
 from stages.errors import UnitError
 from stages.publish.config import PublishConfig
+from stages.publish.lookup import look_up
 from stages.publish.marks import mark_column, reasons_by_mark
 from stages.publish.splits import SplitPlan, plan_splits
 from stages.publish.tracks import keep_tracks_whole, with_tracks_whole
@@ -97,11 +98,6 @@ def require_unique(crops: pa.Table) -> None:
         f"crop_id {crop_id} belongs to two detections, {first} and {second}; remove one of their videos",
         kind="crop_id_collision",
     )
-
-
-def look_up(table: pa.Table, key: str, values: "pa.ChunkedArray[Any]", column: str) -> "pa.ChunkedArray[Any]":
-    """Column of a table, in the order of ``values`` of its key; null if the table has no such row."""
-    return table[column].take(pc.index_in(values, value_set=table[key].combine_chunks()))
 
 
 def _has_caption(crops: pa.Table, captions: pa.Table) -> Column:

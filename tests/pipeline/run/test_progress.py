@@ -20,7 +20,10 @@ def test_units_are_counted_in_english(count: int, noun: str, text: str) -> None:
     assert counted(count, noun) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2.0 h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (89, "89 s"), (90, "2 min"), (3540, "59 min"), (7500, "2 h 5 min"), (280_000, "3 d 5 h")],
+)
 def test_durations_are_rounded_to_a_readable_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 

@@ -121,7 +121,7 @@ def test_a_unit_whose_inputs_changed_gets_a_file_of_its_own(corpus: Corpus) -> N
 
 
 def test_units_are_retired_before_the_first_unit_runs(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is killed in its first hour must not leave rows that nobody wants any more."""
+    """A run that is killed in its first hour must not leave rows that no recipe wants."""
     monkeypatch.setattr("pipeline.corpus.ledger.FLUSH_SECONDS", 1e9)
     toys.run(corpus, Steps().stage("old"))
     seen: list[str] = []

@@ -42,7 +42,7 @@ def make_count() -> Step:
             raise ZeroDivisionError("division by zero")
         rows = 0 if row["name"] == "nobody" else len(row["blob"])
         table = pa.table({"unit_id": [row["unit_id"]], "bytes": [rows]}).slice(0, min(rows, 1))
-        return result({THINGS.name: table}, "nobody was seen")
+        return result({THINGS.name: table}, "no person was seen")
 
     return count
 
@@ -73,7 +73,7 @@ def test_every_unit_reaches_the_ledger_whatever_becomes_of_it(tmp_path: Path) ->
     assert ledger["busy"]["attempts"] == ledger["bug"]["attempts"] == ledger["crash"]["attempts"] == 2
     assert ledger["damaged"]["error_message"] == "byte 7 is wrong"
     assert ledger["empty"]["error_message"] == "there is nothing in it"
-    assert ledger["nobody"]["error_message"] == "nobody was seen"
+    assert ledger["nobody"]["error_message"] == "no person was seen"
     assert ledger["bug"]["error_type"] == "ZeroDivisionError"
     assert ledger["crash"]["error_type"] == "worker_lost"
     files = live_files(corpus, "test", THINGS)

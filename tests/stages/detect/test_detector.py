@@ -95,7 +95,7 @@ def test_a_batch_is_close_to_single_images(frames: Frames, detector: YoloDetecto
 
 
 @pytest.mark.parametrize("shape", [(48, 64, 3), (575, 767, 3), (64, 4000, 3)])
-def test_odd_and_empty_pictures_hold_nobody(shape: tuple[int, int, int], detector: YoloDetector) -> None:
+def test_odd_and_empty_pictures_hold_no_persons(shape: tuple[int, int, int], detector: YoloDetector) -> None:
     [found] = detector([np.full(shape, 114, np.uint8)])
     assert found.persons.shape == (0, 5)
     assert detector([]) == []
@@ -143,7 +143,7 @@ def test_a_checkpoint_with_another_digest_is_refused(tmp_path: Path) -> None:
             YoloDetector(config)
 
 
-def test_a_checkpoint_that_nobody_vouched_for_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_unknown_digest_is_refused(tmp_path: Path) -> None:
     unknown = tmp_path / "mine.pt"
     shutil.copy(SHIPPED, unknown)
     with pytest.raises(ValueError, match=f"set detect.model_sha256: {DIGEST}"):

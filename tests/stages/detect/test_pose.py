@@ -79,7 +79,7 @@ def test_a_box_without_anybody_has_no_points(second: SecondPass) -> None:
 
 def test_a_pose_model_as_the_detector_gives_boxes_and_points() -> None:
     detector = PoseDetector(config(source="detector").model_copy(update={"model": "models/yolo11n-pose.pt"}))
-    (boxes, _, points), (nobody, objects, none) = detector([BUS, np.full((100, 80, 3), 114, np.uint8)])
+    (boxes, _, points), (grey, objects, none) = detector([BUS, np.full((100, 80, 3), 114, np.uint8)])
     assert points is not None
     assert none is not None
     assert objects is None
@@ -87,7 +87,7 @@ def test_a_pose_model_as_the_detector_gives_boxes_and_points() -> None:
     assert points.shape == (len(boxes), 17, 3)
     assert list(boxes[:, 4]) == sorted(boxes[:, 4], reverse=True)
     assert standing(points[0])
-    assert (nobody.shape, none.shape) == ((0, 5), (0, 17, 3))
+    assert (grey.shape, none.shape) == ((0, 5), (0, 17, 3))
     np.testing.assert_array_equal(detector([BUS])[0].keypoints, points)
 
 

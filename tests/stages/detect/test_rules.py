@@ -131,9 +131,9 @@ def test_each_keypoint_counts_for_its_part_from_the_threshold_on(number: int) ->
     assert failed_rules(boxes, rules, keypoints=points) == [hidden]
 
 
-def test_nobody_found_in_a_box_fails_every_rule_on_keypoints() -> None:
-    boxes, nobody = np.array([[0, 0, 100, 250, 0.9]], np.float32), np.full((1, 17, 3), np.nan, np.float32)
-    assert failed_rules(boxes, RulesConfig(), keypoints=nobody) == [["head_hidden", "upper_body_hidden", "legs_hidden"]]
+def test_a_box_without_any_keypoint_fails_every_rule_on_keypoints() -> None:
+    boxes, unseen = np.array([[0, 0, 100, 250, 0.9]], np.float32), np.full((1, 17, 3), np.nan, np.float32)
+    assert failed_rules(boxes, RulesConfig(), keypoints=unseen) == [["head_hidden", "upper_body_hidden", "legs_hidden"]]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,6 @@ def test_reasons_come_in_the_order_of_the_rules() -> None:
          "max_brightness": 210, "min_contrast": 90, "min_colourfulness": 90, "min_hip_points": 1, "min_points": 1}
     )  # fmt: skip
     bad = quality(truncation=2, overlap=0.5)
-    nobody = np.full((1, 17, 3), np.nan, np.float32)
-    [found] = failed_rules(boxes, every, bad, nobody)
+    unseen = np.full((1, 17, 3), np.nan, np.float32)
+    [found] = failed_rules(boxes, every, bad, unseen)
     assert found == [name for name in RULES if name not in ("aspect_high", "bright")]
