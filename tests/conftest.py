@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3_server import S3Server, serve_s3
+
 os.environ.update(
     YOLO_OFFLINE="1",
     YOLO_AUTOINSTALL="0",
@@ -45,16 +47,20 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """A local S3 server; gives the query that makes an s3:// URI lead to it, with a bucket named ``bucket``."""
-    from moto.server import ThreadedMotoServer
-    from pyarrow import fs
+def s3_server() -> Iterator[S3Server]:
+    """A local S3 server that notes the requests it gets."""
+    with serve_s3() as server:
+        yield server
 
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    query = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    fs.FileSystem.from_uri(f"s3://bucket?{query}&allow_bucket_creation=true")[0].create_dir("bucket")
-    yield query
-    server.stop()
+
+@pytest.fixture(scope="session")
+def s3(s3_server: S3Server) -> str:
+    """The query that makes an s3:// URI lead to a local S3 server with a bucket named ``bucket``."""
+    return s3_server.query
+
+
+@pytest.fixture
+def s3_requests(s3_server: S3Server) -> list[str]:
+    """Requests to the local S3 server since the test began, such as ``GET /bucket/a.parquet``; clear it at will."""
+    s3_server.requests.clear()
+    return s3_server.requests

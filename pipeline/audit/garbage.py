@@ -32,8 +32,7 @@ def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
 
 def remove(corpus: Corpus, files: Iterable[pafs.FileInfo]) -> None:
     """Delete files."""
-    for info in files:
-        corpus.delete(corpus.relative(info.path))
+    corpus.delete(*(corpus.relative(info.path) for info in files))
 
 
 def _is_garbage(path: str, named: set[Any]) -> bool:

@@ -90,3 +90,15 @@ def test_a_retired_unit_leaves_files_that_another_unit_shares(corpus: Corpus) ->
     found = garbage.find(corpus, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1))
     names = {corpus.relative(info.path) for info in found}
     assert names == {"crops/youtube-bbb.parquet", "detections/youtube-bbb.parquet"}
+
+
+def test_garbage_in_an_object_store_is_removed_in_one_request(s3: str, s3_requests: list[str]) -> None:
+    corpus = Corpus(f"s3://bucket/garbage?{s3}")
+    for index in range(20):
+        corpus.put(f"crops/{index}.parquet", b"x")
+    found = garbage.find(corpus, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1))
+    assert len(found) == 20
+    s3_requests.clear()
+    garbage.remove(corpus, found)
+    assert [line.split()[0] for line in s3_requests] == ["POST"]
+    assert list(corpus.files()) == []

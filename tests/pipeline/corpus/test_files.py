@@ -4,13 +4,16 @@ import stat
 import uuid
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.audit import catalog
 from pipeline.corpus.files import Corpus, digest
 from pipeline.errors import UserError
 from schemas.parquet_layout import blob_options
+from tests.corpora import small_corpus
 
 
 @pytest.fixture(params=["local", "fsspec", "s3"])
@@ -110,3 +113,63 @@ def test_digest_tells_where_a_part_ends() -> None:
     assert len({digest(*parts) for parts in lists}) == len(lists)
     assert len(digest("a")) == 16
     assert len(digest("a", length=64)) == 64
+
+
+@pytest.fixture
+def remote(s3: str, s3_requests: list[str]) -> Corpus:
+    return Corpus(f"s3://bucket/{uuid.uuid4().hex}?{s3}")
+
+
+def test_a_small_object_costs_one_request_to_write_to_read_and_to_delete(
+    remote: Corpus, s3_requests: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"x" * 1000)
+    assert remote.root.startswith("bucket/")
+    requests = {}
+    for name, act in {
+        "put": lambda: remote.put("ledger/crawl/a.parquet", b"x" * 5000),
+        "upload": lambda: remote.upload(tmp_path / "clip.mp4", "media/clip.mp4"),
+        "read": lambda: remote.read("ledger/crawl/a.parquet"),
+        "delete": lambda: remote.delete("ledger/crawl/a.parquet"),
+    }.items():
+        s3_requests.clear()
+        act()
+        requests[name] = [line.split()[0] for line in s3_requests]
+    assert requests == {"put": ["PUT"], "upload": ["PUT"], "read": ["GET"], "delete": ["DELETE"]}
+
+
+def test_files_are_deleted_a_thousand_at_a_time(remote: Corpus, s3_requests: list[str]) -> None:
+    names = [f"crops/{index}.parquet" for index in range(5)]
+    for name in names:
+        remote.put(name, b"x")
+    s3_requests.clear()
+    remote.delete(*names[1:], *(f"crops/gone-{index}.parquet" for index in range(1500)))
+    assert [line.split()[0] for line in s3_requests] == ["POST", "POST"]
+    assert [remote.relative(info.path) for info in remote.files("crops")] == names[:1]
+
+
+def test_many_files_are_deleted_from_any_store(corpus: Corpus) -> None:
+    for name in "abc":
+        corpus.put(f"crops/{name}", b"x")
+    corpus.delete("crops/a", "crops/gone", "crops/c")
+    assert [corpus.relative(info.path) for info in corpus.files("crops")] == ["crops/b"]
+    corpus.delete()
+
+
+@pytest.mark.parametrize("spelling", ["{}", "file://{}", "file://localhost{}", "encoded"])
+def test_a_folder_with_a_blank_is_the_same_corpus_in_every_spelling(tmp_path: Path, spelling: str) -> None:
+    folder = tmp_path / "a b%c?d#e"
+    uri = folder.as_uri() if spelling == "encoded" else spelling.format(folder).replace("%c", "%25c")
+    small_corpus(str(folder))
+    corpus = Corpus(uri if "file" in uri else str(folder))
+    assert (corpus.is_local, corpus.root) == (True, str(folder))
+    assert pickle.loads(pickle.dumps(corpus)).root == str(folder)
+    catalog.write_catalog(corpus)
+    with duckdb.connect(folder / "catalog.duckdb", read_only=True) as connection:
+        assert connection.sql("SELECT count(*) FROM crops").fetchall() == [(60,)]
+
+
+@pytest.mark.parametrize("uri", ["file://server/data/corpus", "file://corpus"])
+def test_a_file_uri_that_names_a_host_is_refused(uri: str) -> None:
+    with pytest.raises(UserError, match="names the host"):
+        Corpus(uri)
