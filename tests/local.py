@@ -15,15 +15,17 @@ from pipeline.run.stream import Operator
 from pipeline.run.units import run_step, start, write_units
 
 
-def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iterator[pa.Table]:
+def stream(
+    job: Job, operators: Sequence[Operator], units_per_file: int, *, units_per_task: int = 1
+) -> Iterator[pa.Table]:
     """As ``pipeline.run.stream.stream``, in this process."""
-    blocks = list(start(job.todo, job.scope))
+    blocks = list(start(job.todo, job.scope, units_per_task))
     for operator in operators:
         step = operator.make_step()
         blocks = [run_step(block, step, operator.fields) for block in blocks]
-    for first in range(0, len(blocks), units_per_file):
-        together = pa.concat_tables(blocks[first : first + units_per_file])
-        yield write_units(together, job.corpus, job.fingerprint, job.tables)
+    done = pa.concat_tables(blocks)
+    for first in range(0, done.num_rows, units_per_file):
+        yield write_units(done.slice(first, units_per_file), job.corpus, job.fingerprint, job.tables)
 
 
 def run_here(

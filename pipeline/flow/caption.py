@@ -1,14 +1,19 @@
-"""Caption on Ray: one unit is one file of what the attribute reader needs. CLIP reads embeddings: CPUs, no images."""
+"""Caption on Ray: one unit is one file of what the attribute reader needs. CLIP reads embeddings: CPUs, no images.
+
+Units are small and captions cheap, so a task takes many units.
+"""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 import schemas.tables
 from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.ledger import Ledger, query
 from pipeline.corpus.live import live_files, read_live, stem
 from pipeline.errors import UserError
 from pipeline.flow import attribute_readers, embed
@@ -18,7 +23,7 @@ from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage
 from pipeline.run.stream import BUSY_CPUS, Operator, stream
-from pipeline.run.units import RESULT, Row, Step, result
+from pipeline.run.units import RESULT, JointStep, Row, result
 from schemas.declaration import Table
 
 if TYPE_CHECKING:
@@ -36,6 +41,14 @@ _EVIDENCE = "evidence"
 _EVIDENCE_UNITS = "evidence_units"
 
 
+# Captioning pays for each call and for each product of matrices (stages.caption.read.conquer.CHUNK), so files of a few
+# hundred crops are captioned many at a time. A row of captions with its attributes takes 1.4 kB in memory.
+_ROWS_PER_TASK = 32_768
+_MOST_UNITS = 256
+
+_SIZE = "SELECT avg(rows_out) AS rows FROM latest WHERE scope = $scope AND status = 'ok'"
+
+
 def reader_of(_recipe: Recipe) -> ReaderKind:
     """The attribute reader of a recipe. Readers are chosen here and nowhere else."""
     return attribute_readers.CLIP
@@ -47,12 +60,16 @@ class _Source:
 
     Args:
         table: The table that it reads.
+        stage: The stage that wrote it.
+        scope: The scope of that stage's units.
         files: Live units by file.
         evidence_units: Units of embed that hold the evidence on a file's crops, by its path and its live units.
         row: What a row of such a file is, for the ledger's messages.
     """
 
     table: Table
+    stage: str
+    scope: Callable[[Recipe], str]
     files: Callable[[Corpus, Recipe], dict[str, list[str]]]
     evidence_units: Callable[[Recipe, str, list[str]], list[str]]
     row: str
@@ -61,12 +78,16 @@ class _Source:
 _SOURCES: Final[Mapping["Needs", _Source]] = {
     "embeddings": _Source(
         table=embed.EMBEDDINGS,
+        stage=embed.STAGE.name,
+        scope=lambda recipe: recipe.embed.slug,
         files=embedding_files,
         evidence_units=lambda _recipe, _path, live: live,
         row="embedding",
     ),
     "crops": _Source(
         table=CROPS,
+        stage=DETECT.name,
+        scope=lambda _: "",
         files=lambda corpus, _: live_files(corpus, DETECT.name, CROPS),
         evidence_units=lambda recipe, path, _: [f"{recipe.embed.slug}/{stem(path)}"],
         row="crop",
@@ -109,7 +130,16 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     reader = reader_of(job.recipe)
     prepared = ray.put(reader.prepare(job.corpus, job.recipe))
     make_caption = functools.partial(_make_caption, job.corpus, _settled(job.recipe), reader, prepared)
-    return stream(job, [Operator(make_step=make_caption, fields=RESULT, cpus=BUSY_CPUS)], units_per_file=1)
+    operator = Operator(make_step=make_caption, fields=RESULT, cpus=BUSY_CPUS)
+    per_task = _units_per_task(job.corpus, reader, job.recipe)
+    return stream(job, [operator], units_per_file=per_task, units_per_task=per_task)
+
+
+def _units_per_task(corpus: Corpus, reader: ReaderKind, recipe: Recipe) -> int:
+    """Files that one task captions together: those that ``_ROWS_PER_TASK`` rows of its source fill."""
+    source = _SOURCES[reader.needs]
+    done = query(_SIZE, {"scope": source.scope(recipe)}, latest=Ledger(corpus, source.stage).latest()).to_pylist()
+    return max(1, min(_MOST_UNITS, int(_ROWS_PER_TASK / max(1.0, done[0]["rows"] or 0.0))))
 
 
 def _settled(recipe: Recipe) -> Recipe:
@@ -121,7 +151,7 @@ def _settled(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"caption": recipe.caption.model_copy(update={"calibration": temperatures})})
 
 
-def _make_caption(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: Any) -> Step:
+def _make_caption(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: Any) -> JointStep:
     import ray
 
     from stages.heap import keep_freed_memory
@@ -130,11 +160,11 @@ def _make_caption(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: 
     return caption_step(corpus, recipe, reader, ray.get(prepared))
 
 
-def caption_step(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: Any) -> Step:
-    """The step that captions one unit of ``wanted_by``.
+def caption_step(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: Any) -> JointStep:
+    """The step that captions units of ``wanted_by``.
 
     Args:
-        corpus: Where the unit's files are.
+        corpus: Where the units' files are.
         recipe: The recipe, with its temperatures as a mapping.
         reader: Kind of reader.
         prepared: What the kind's ``prepare`` returned.
@@ -145,13 +175,30 @@ def caption_step(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: A
     bank, attributes = load_bank(recipe.caption.bank), reader.make(prepared, recipe.caption)
     source = _SOURCES[reader.needs]
 
-    def caption(row: Row) -> Row:
-        table = read_live(corpus, source.table, row["path"], row["live"])
-        evidence = row[_EVIDENCE] and read_live(corpus, embed.EVIDENCE, row[_EVIDENCE], row[_EVIDENCE_UNITS])
-        captions = caption_crops(table, attributes, bank, recipe.caption, row["unit_id"], evidence=evidence)
-        return result({CAPTIONS.name: captions}, f"the file holds no {source.row}")
+    def caption(rows: list[Row]) -> list[Row]:
+        tables = [read_live(corpus, source.table, row["path"], row["live"]) for row in rows]
+        # The readings of a crop do not depend on the crops beside it, so together they get the captions they get alone.
+        table, evidence = pa.concat_tables(tables), _read_evidence(corpus, rows)
+        captions = caption_crops(table, attributes, bank, recipe.caption, "", evidence=evidence)
+        counts = [len(table["crop_id"].unique()) for table in tables]
+        parts = (captions.slice(stop - count, count) for count, stop in zip(counts, accumulate(counts), strict=True))
+        return [
+            result({CAPTIONS.name: _of_unit(part, row["unit_id"])}, f"the file holds no {source.row}")
+            for row, part in zip(rows, parts, strict=True)
+        ]
 
-    return caption
+    return JointStep(caption)
+
+
+def _read_evidence(corpus: Corpus, rows: list[Row]) -> pa.Table | None:
+    tables = [read_live(corpus, embed.EVIDENCE, row[_EVIDENCE], row[_EVIDENCE_UNITS]) for row in rows if row[_EVIDENCE]]
+    return pa.concat_tables(tables) if tables else None
+
+
+def _of_unit(captions: pa.Table, unit_id: str) -> pa.Table:
+    position = captions.schema.get_field_index("unit_id")
+    units = pa.repeat(pa.scalar(unit_id, pa.string()), captions.num_rows)
+    return captions.set_column(position, captions.schema.field(position), units)
 
 
 def _check(recipe: Recipe) -> None:

@@ -39,6 +39,9 @@ STATICS = Table(
 # Videos whose rows share a file.
 _UNITS_PER_FILE = 64
 
+# Videos in one task. Most take less time than the task itself.
+_UNITS_PER_TASK = 16
+
 _WANTED = pa.schema([pa.field("pieces", pa.list_(crop_features.PIECE))])
 
 
@@ -63,7 +66,12 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.dedup
     make_dedup = functools.partial(_make_dedup, job.corpus, config)
-    return stream(job, [Operator(make_step=make_dedup, fields=RESULT, cpus=config.threads)], _UNITS_PER_FILE)
+    return stream(
+        job,
+        [Operator(make_step=make_dedup, fields=RESULT, cpus=config.threads)],
+        _UNITS_PER_FILE,
+        units_per_task=_UNITS_PER_TASK,
+    )
 
 
 def _make_dedup(corpus: Corpus, config: DedupConfig) -> Step:

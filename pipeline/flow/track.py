@@ -31,6 +31,9 @@ TRACKS = Table(
 # Videos whose rows share a file.
 _UNITS_PER_FILE = 64
 
+# Videos in one task. Most take less time than the task itself.
+_UNITS_PER_TASK = 16
+
 _WANTED = pa.schema(
     [
         pa.field("pieces", pa.list_(crop_features.PIECE)),
@@ -67,7 +70,9 @@ def _step(recipe: Recipe, fps: float) -> int:
 
 def _execute(job: Job) -> Iterator[pa.Table]:
     make_track = functools.partial(_make_track, job.corpus, job.recipe.track)
-    return stream(job, [Operator(make_step=make_track, fields=RESULT, cpus=1.0)], _UNITS_PER_FILE)
+    return stream(
+        job, [Operator(make_step=make_track, fields=RESULT, cpus=1.0)], _UNITS_PER_FILE, units_per_task=_UNITS_PER_TASK
+    )
 
 
 def _make_track(corpus: Corpus, config: TrackConfig) -> Step:

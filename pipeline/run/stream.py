@@ -1,7 +1,6 @@
-"""A stage's operators on Ray Data: CPU tasks and actor pools, chained, one unit per row."""
+"""A stage's operators on Ray Data: CPU tasks and actor pools, chained, one unit per row of a block."""
 
 import functools
-import itertools
 import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.run.stage import Job, units
-from pipeline.run.units import LOST, RETRIES, Row, Step, StepActor, run_step, start, write_units
+from pipeline.run.units import LOST, RETRIES, JointStep, Row, Step, StepActor, run_step, start, write_units
 
 # A plan of millions of units would fill the object store with one-row blocks. Waves of this size keep it small, and
 # the pipeline drains only once per wave.
@@ -21,6 +21,9 @@ WAVE = 20_000
 # between retries (set in ``cluster.connect``), so that 8 of them outlast this time. A unit that kills its actor is
 # abandoned earlier, see ``pipeline.run.units.StepActor``.
 ACTOR_RETRIES = 8
+
+# Blocks of cheap units for each CPU that a wave has at least: fewer would leave cores idle at its end.
+_BLOCKS_PER_CPU = 4
 
 _WRITE_CPUS = 0.25
 
@@ -33,7 +36,7 @@ class Operator:
     """One operator of a stage.
 
     Args:
-        make_step: Called once per task or actor process; returns the step.
+        make_step: Called once per task or actor process; returns the step. Only tasks run a ``JointStep``.
         fields: Columns for the next operator.
         cpus: CPUs of one task or actor.
         gpus: GPUs of one actor.
@@ -41,7 +44,7 @@ class Operator:
         tasks: Maximum number of concurrent tasks; None = as many as resources allow.
     """
 
-    make_step: Callable[[], Step]
+    make_step: Callable[[], Step | JointStep]
     fields: pa.Schema
     cpus: float = 0.25
     gpus: float = 0
@@ -49,26 +52,57 @@ class Operator:
     tasks: int | None = None
 
 
-def stream(job: Job, operators: Sequence[Operator], units_per_file: int) -> Iterator[pa.Table]:
+def stream(
+    job: Job, operators: Sequence[Operator], units_per_file: int, *, units_per_task: int = 1
+) -> Iterator[pa.Table]:
     """Run the operators over the job's units, write their tables, and yield outcomes as units finish.
 
     Args:
         job: What to run over.
         operators: In order; the last one's fields are ``pipeline.run.units.RESULT``.
         units_per_file: Units whose rows share a file.
+        units_per_task: Most units that one call of an operator takes; more than 1 only for units without pictures and
+            operators without actors. A task costs Ray some tens of milliseconds, more than many a unit.
     """
+    for wave in _waves(job.todo):
+        per_task = _per_task(wave.num_rows, units_per_task)
+        back: list[Any] = []
+        for outcomes in _run_wave(job, operators, wave, units_per_file, per_task):
+            back += outcomes["unit_id"].to_pylist()
+            yield outcomes
+        # A worker that died took the whole block with it. Alone, only the unit at fault is lost.
+        lost = wave.filter(pc.invert(pc.is_in(wave["unit_id"], pa.array(back, pa.string()))))
+        if per_task > 1 and lost.num_rows:
+            yield from _run_wave(job, operators, lost, units_per_file, 1)
+
+
+def _run_wave(
+    job: Job, operators: Sequence[Operator], wave: pa.Table, units_per_file: int, units_per_task: int
+) -> Iterator[pa.Table]:
     import ray.data
 
     write = functools.partial(write_units, corpus=job.corpus, fingerprint=job.fingerprint, tables=job.tables)
-    for wave in _waves(job):
-        per_file = min(units_per_file, len(wave))
-        source: ray.data.Dataset = ray.data.from_arrow(list(wave))
-        dataset = functools.reduce(_apply, operators, source)
-        dataset = dataset.map_batches(
-            write, batch_size=per_file, batch_format="pyarrow", num_cpus=_WRITE_CPUS, max_retries=RETRIES
-        )
-        batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        yield from batches
+    source: ray.data.Dataset = ray.data.from_arrow(list(start(wave, job.scope, units_per_task)))
+    dataset = functools.reduce(_apply, operators, source)
+    dataset = dataset.map_batches(
+        write,
+        batch_size=min(units_per_file, wave.num_rows),
+        batch_format="pyarrow",
+        num_cpus=_WRITE_CPUS,
+        max_retries=RETRIES,
+    )
+    batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    yield from batches
+
+
+def _per_task(units: int, most: int) -> int:
+    """Units in one task: ``most``, but so few that all CPUs have work."""
+    if most == 1:
+        return 1
+    import ray
+
+    blocks = _BLOCKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    return min(most, math.ceil(units / blocks))
 
 
 def parts(rows: Sequence[Row], fields: pa.Schema, operator: Operator) -> list[Row]:
@@ -125,10 +159,8 @@ def busy_actors_for(wanted: int | None, threads: int) -> tuple[int, float, float
     return actors, min(threads, total / actors) / 2, 0.0
 
 
-def _waves(job: Job) -> Iterator[list[pa.Table]]:
-    blocks = iter(start(job.todo, job.scope))
-    while wave := list(itertools.islice(blocks, WAVE)):
-        yield wave
+def _waves(todo: pa.Table) -> Iterator[pa.Table]:
+    return (todo.slice(first, WAVE) for first in range(0, todo.num_rows, WAVE))
 
 
 def _apply(dataset: "ray.data.Dataset", operator: Operator) -> "ray.data.Dataset":  # type: ignore[name-defined]  # noqa: F821
@@ -154,5 +186,5 @@ def _apply(dataset: "ray.data.Dataset", operator: Operator) -> "ray.data.Dataset
     )
 
 
-def _run_task(block: pa.Table, make_step: Callable[[], Step], fields: pa.Schema) -> pa.Table:
+def _run_task(block: pa.Table, make_step: Callable[[], Step | JointStep], fields: pa.Schema) -> pa.Table:
     return run_step(block, make_step(), fields)

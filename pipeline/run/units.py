@@ -2,7 +2,7 @@
 
 A unit is one row of a block, never several, so no operator can split it; its tables travel inside the row as Arrow
 IPC bytes. A step that fails turns its unit into a failed row, which later operators pass on untouched, so that one
-bad unit does not affect other units.
+bad unit does not affect other units. Blocks of cheap units have several rows, those of pictures one.
 """
 
 import functools
@@ -10,7 +10,8 @@ import itertools
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,19 @@ from stages.errors import EmptyUnit, UnitError
 
 Row = dict[str, Any]
 Step = Callable[[Row], Row]
+
+
+@dataclass(frozen=True)
+class JointStep:
+    """A step that takes the units of a block together, where that is cheaper than one after another.
+
+    Args:
+        run: Takes the rows of one or more units, returns the values of each in the same order. If it raises, it gets
+            the units one at a time, so that one bad unit does not affect the others of its block.
+    """
+
+    run: Callable[[list[Row]], list[Row]]
+
 
 _HEAD: list["pa.Field[Any]"] = [
     pa.field("unit_id", pa.string(), nullable=False),
@@ -80,16 +94,17 @@ LOST: Row = {
 }
 
 
-def run_step(block: pa.Table, step: Step, fields: pa.Schema) -> pa.Table:
-    """Run one step over each unit of a block.
+def run_step(block: pa.Table, step: Step | JointStep, fields: pa.Schema) -> pa.Table:
+    """Run one step over the units of a block.
 
     Args:
         block: Units: the columns of ``HEAD`` and those that the step reads.
-        step: Takes a unit's row, returns the values of ``fields``.
+        step: Takes a unit's row, or those of several units, and returns the values of ``fields``.
         fields: Columns for the next operator; all others are dropped here.
     """
-    rows = [_advance(row, step) for row in _rows(block)]
-    return _table(rows, pa.schema([*HEAD, *fields]))
+    rows = _rows(block)
+    done = _advance_jointly(rows, step.run) if isinstance(step, JointStep) else [_advance(row, step) for row in rows]
+    return _table(done, pa.schema([*HEAD, *fields]))
 
 
 class StepActor:
@@ -174,12 +189,17 @@ def write_units(block: pa.Table, corpus: Corpus, fingerprint: str, tables: Seque
     return pa.Table.from_pylist(outcomes, schema=OUTCOME)
 
 
-def start(todo: pa.Table, scope: str) -> Iterable[pa.Table]:
-    """Planned units as one-row blocks, ready for the first operator."""
-    missing = [field for field in HEAD if field.name not in todo.column_names]
-    for row in todo.to_pylist():
-        head = dict.fromkeys(field.name for field in missing) | {"scope": scope, "seconds": 0.0}
-        yield pa.Table.from_pylist([head | row], schema=pa.schema([*missing, *todo.schema]))
+def start(todo: pa.Table, scope: str, per_block: int = 1) -> Iterator[pa.Table]:
+    """Planned units as blocks of this many rows, the last one of fewer, ready for the first operator."""
+    known = {"scope": scope, "seconds": 0.0}
+    for first in range(0, todo.num_rows, per_block):
+        # A slice would take the buffers of the whole table into Ray's object store.
+        block = todo.take(pa.array(range(first, min(first + per_block, todo.num_rows)), pa.int64()))
+        missing = [field for field in HEAD if field.name not in block.column_names]
+        for position, field in enumerate(missing):
+            value = pa.scalar(known.get(field.name), field.type)
+            block = block.add_column(position, field, pa.repeat(value, block.num_rows))
+        yield block
 
 
 def _rows(block: pa.Table) -> list[Row]:
@@ -232,6 +252,21 @@ def _advance(row: Row, step: Step) -> Row:
     except Exception as error:  # noqa: BLE001 - no unit may stop the others
         row = row | _failure(type(error).__name__, str(error) or type(error).__name__, retryable=True)
     return row | {"seconds": (row["seconds"] or 0.0) + time.perf_counter() - began}
+
+
+def _advance_jointly(rows: list[Row], run: Callable[[list[Row]], list[Row]]) -> list[Row]:
+    waiting = [row for row in rows if row["status"] is None]
+    began = time.perf_counter()
+    try:
+        found = run(waiting) if waiting else []
+    except Exception:  # noqa: BLE001 - one unit at a time, the one at fault raises again and is recorded
+        return [_advance(row, lambda one: run([one])[0]) for row in rows]
+    share = (time.perf_counter() - began) / max(1, len(waiting))
+    values = iter(found)
+    return [
+        row if row["status"] is not None else row | next(values) | {"seconds": (row["seconds"] or 0.0) + share}
+        for row in rows
+    ]
 
 
 def _failure(kind: str, message: str, *, retryable: bool) -> Row:

@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 from pipeline.flow import attribute_readers, caption
 from pipeline.flow.attribute_readers import ReaderKind
 from pipeline.recipe import Recipe
+from pipeline.run.units import JointStep
 from stages.caption.bank.bank import load_bank
 from stages.caption.read.conquer import pack_bank, unpack_bank
 from tests.corpora import crop_rows, ledger_row, person_jpeg
@@ -164,9 +165,27 @@ def test_a_reader_of_crops_gets_files_of_crops_and_the_evidence_of_the_same_crop
     [unit] = caption.wanted_by(kind, corpus, recipe).to_pylist()
     assert unit["evidence"] == f"evidence/{recipe.embed.slug}/other-name.parquet"
     step = caption.caption_step(corpus, recipe, kind, kind.prepare(corpus, recipe))
-    captions = pa.ipc.open_stream(step(unit)["tables"][0]["ipc"]).read_all()
+    captions = pa.ipc.open_stream(step.run([unit])[0]["tables"][0]["ipc"]).read_all()
     rows = [{item["attribute"]: item for item in items} for items in captions["attributes"].to_pylist()]
     assert [row["upper_colour"]["value"] for row in rows] == ["red", "black"]
     # The evidence says blue: both stand beside each other, and only where they differ is the colour unknown.
     assert [row["lower_colour"]["used"] for row in rows] == [True, False]
     assert "red" in captions["captions"][0].as_py()[0]["text"]
+
+
+def captioned(step: JointStep, units: list[dict[str, Any]]) -> list[pa.Table]:
+    return [pa.ipc.open_stream(found["tables"][0]["ipc"]).read_all() for found in step.run(units)]
+
+
+def test_files_captioned_together_get_the_captions_that_each_gets_alone(tmp_path: Path, clip: Path) -> None:
+    corpus = Corpus(str(tmp_path))
+    recipe = recipe_of(corpus, clip, evidence={"demand": ["upper_colour"]}, unknown={"probability": 0, "margin": 0})
+    for name in ("a", "bb", "cccc"):
+        add_file(corpus, name, recipe, beside=name != "bb")
+    prepared = attribute_readers.CLIP.prepare(corpus, recipe)
+    step = caption.caption_step(corpus, recipe, attribute_readers.CLIP, prepared)
+    units = caption.STAGE.wanted(corpus, recipe).to_pylist()
+    alone = [captioned(step, [unit])[0] for unit in units]
+    together = captioned(step, units)
+    assert [part.equals(one) for part, one in zip(together, alone, strict=True)] == [True] * 3
+    assert [set(part["unit_id"].to_pylist()) for part in together] == [{unit["unit_id"]} for unit in units]

@@ -47,12 +47,12 @@ def make_count() -> Step:
     return count
 
 
-def stage_over(names: list[str], actors: int | None = None) -> Stage:
+def stage_over(names: list[str], actors: int | None = None, units_per_task: int = 1) -> Stage:
     operators = [
         Operator(make_step=make_read, fields=BLOB, cpus=0.5, tasks=2),
         Operator(make_step=make_count, fields=RESULT, cpus=0.5, actors=actors),
     ]
-    return toy_stage(names, operators)
+    return toy_stage(names, operators, units_per_task)
 
 
 def run(corpus: Corpus, stage: Stage, *, retry: bool = False) -> dict[str, dict[str, object]]:
@@ -79,6 +79,17 @@ def test_every_unit_reaches_the_ledger_whatever_becomes_of_it(tmp_path: Path) ->
     files = live_files(corpus, "test", THINGS)
     rows = [row for path, ids in files.items() for row in read_live(corpus, THINGS, path, ids).to_pylist()]
     assert sorted(row["unit_id"] for row in rows) == ["u/fine", "u/good", "u/large"]
+
+
+def test_units_that_share_a_task_do_not_share_their_fate(tmp_path: Path) -> None:
+    """A crash ends the task of twelve units; the eleven others come out of the same attempt."""
+    names = ["crash", "damaged", "bug", *(f"n{number}" for number in range(93))]
+    ledger = run(Corpus(str(tmp_path)), stage_over(names, units_per_task=12))
+    done = {name: row["attempts"] for name, row in ledger.items() if row["status"] == "ok"}
+    assert done == dict.fromkeys(names[3:], 1)
+    assert {name: (ledger[name]["error_type"], ledger[name]["attempts"]) for name in names[:3]} == {
+        "crash": ("worker_lost", 2), "damaged": ("damaged", 1), "bug": ("ZeroDivisionError", 2),
+    }  # fmt: skip
 
 
 def test_a_second_run_does_nothing_and_a_retry_takes_up_what_was_given_up(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from pipeline.run.units import PICTURES, Row, Step, StepActor, pictures, run_step, start
+from pipeline.run.units import PICTURES, JointStep, Row, Step, StepActor, pictures, run_step, start
 
 SEEN = pa.schema([pa.field("number", pa.int64()), pa.field("pixels", PICTURES)])
 COUNTED = pa.schema([*SEEN, pa.field("brightest", pa.list_(pa.int64()))])
@@ -100,3 +100,25 @@ def test_images_are_released() -> None:
     for _ in range(10):
         run_step(block, see_much, SEEN)
     assert process.memory_info().rss - before < 100e6
+
+
+def test_units_of_a_joint_step_fail_one_by_one() -> None:
+    calls: list[list[int]] = []
+
+    def count(rows: list[Row]) -> list[Row]:
+        numbers = [row["number"] for row in rows]
+        calls.append(numbers)
+        if 3 in numbers:
+            raise ValueError("three is damaged")
+        return [{"number": row["number"], "brightest": [len(rows)]} for row in rows]
+
+    fields = pa.schema([COUNTED.field("number"), COUNTED.field("brightest")])
+    assert run_step(planned(1, 2, 4), JointStep(count), fields)["brightest"].to_pylist() == [[3], [3], [3]]
+    found = run_step(planned(1, 2, 3, 4), JointStep(count), fields)
+    assert calls == [[1, 2, 4], [1, 2, 3, 4], [1], [2], [3], [4]]
+    assert found["status"].to_pylist() == [None, None, "failed", None]
+    assert found["error_message"][2].as_py() == "three is damaged"
+    assert found["brightest"].to_pylist() == [[1], [1], None, [1]]
+    again = run_step(found, JointStep(count), fields)
+    assert calls[-1] == [1, 2, 4], "a unit that failed before is passed on"
+    assert again["status"].to_pylist() == found["status"].to_pylist()

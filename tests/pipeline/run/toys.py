@@ -25,11 +25,11 @@ THINGS = Table(
 )
 
 
-def toy_stage(names: Sequence[str], operators: list[Operator]) -> Stage:
+def toy_stage(names: Sequence[str], operators: list[Operator], units_per_task: int = 1) -> Stage:
     """A stage with a unit ``u/<name>`` for each name; its operators begin with the fields of ``NAMES``."""
 
     def execute(job: Job) -> Iterator[pa.Table]:
-        return stream(job, operators, units_per_file=3)
+        return stream(job, operators, units_per_file=3, units_per_task=units_per_task)
 
     return Stage(
         name="test",
