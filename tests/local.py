@@ -8,11 +8,12 @@ import pytest
 from rich.console import Console
 
 from pipeline.corpus.files import Corpus
+from pipeline.flow import dedup_buckets
 from pipeline.recipe import Recipe
 from pipeline.run.runner import RunContext, StageSummary, run_stage
-from pipeline.run.stage import Job
+from pipeline.run.stage import Job, units
 from pipeline.run.stream import Operator
-from pipeline.run.units import run_step, start, write_units
+from pipeline.run.units import Row, run_step, start, write_units
 
 
 def stream(
@@ -28,6 +29,14 @@ def stream(
         yield write_units(done.slice(first, units_per_file), job.corpus, job.fingerprint, job.tables)
 
 
+def parts(rows: Sequence[Row], fields: pa.Schema, operator: Operator) -> list[Row]:
+    """As ``pipeline.run.stream.parts``, in this process."""
+    named = [{"unit_id": str(index), "inputs": ""} | row for index, row in enumerate(rows)]
+    step = operator.make_step()
+    blocks = start(units(named, fields), "")
+    return [row for block in blocks for row in run_step(block, step, operator.fields).to_pylist()]
+
+
 def run_here(
     patch: pytest.MonkeyPatch,
     corpus: Corpus,
@@ -39,6 +48,7 @@ def run_here(
 ) -> StageSummary:
     """Run the stage of a module of ``pipeline.flow``, as on a cluster whose actors get so many GPUs each."""
     patch.setattr(module, "stream", stream)
+    patch.setattr(dedup_buckets, "parts", parts)
     for name in ("actors_for", "busy_actors_for"):
         patch.setattr(module, name, lambda *_: (1, 1.0, gpus), raising=False)
     return run_stage(

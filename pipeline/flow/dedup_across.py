@@ -8,21 +8,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.live import live_files, read_live
-from pipeline.flow import crop_features
+from pipeline.flow import crop_features, dedup_buckets
 from pipeline.flow.dedup import DUPLICATES, video_pieces
 from pipeline.flow.dedup import STAGE as DEDUP
+from pipeline.flow.dedup_buckets import FOUND, Found
 from pipeline.flow.detect import CROPS
+from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from stages.dedup.config import DedupConfig
+from stages.errors import UnitError
 
 UNIT = "across"
 
-_FOUND = pa.struct([pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string()))])
-_WANTED = pa.schema([pa.field("pieces", pa.list_(crop_features.PIECE)), pa.field("found", pa.list_(_FOUND))])
+_WANTED = pa.schema([pa.field("pieces", pa.list_(crop_features.PIECE)), pa.field("found", pa.list_(FOUND))])
+
+_NONE = "no two crops of different videos are alike"
 
 
 def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
@@ -38,8 +43,44 @@ def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
 
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.dedup
+    if _most_crops(job.corpus) <= config.exact_below:
+        yield from _at_once(job)
+        return
+    with dedup_buckets.scratch(job.corpus) as folder:
+        found = _compare_by_buckets(job, folder)
+        if found is None:
+            yield from _at_once(job)
+        else:
+            yield from _finish(job, functools.partial(_make_follow, job.corpus, found))
+
+
+def _most_crops(corpus: Corpus) -> int:
+    """No fewer crops than the corpus has."""
+    latest = Ledger(corpus, DETECT.name).latest()
+    return int(pc.sum(pc.coalesce(latest["crops"], latest["rows_out"])).as_py() or 0)
+
+
+def _at_once(job: Job) -> Iterator[pa.Table]:
+    config = job.recipe.dedup
     make_compare = functools.partial(_make_compare, job.corpus, config)
     return stream(job, [Operator(make_step=make_compare, fields=RESULT, cpus=config.threads)], units_per_file=1)
+
+
+def _finish(job: Job, make_step: functools.partial[Step]) -> Iterator[pa.Table]:
+    return stream(job, [Operator(make_step=make_step, fields=RESULT, cpus=1.0)], units_per_file=1)
+
+
+def _compare_by_buckets(job: Job, folder: str) -> Found | UnitError | None:
+    """Files of pairs, or why a task failed; None if few crops are left without the duplicates within videos."""
+    config = job.recipe.dedup
+    (unit,) = job.todo.to_pylist()
+    try:
+        gathered = dedup_buckets.gather(job.corpus, folder, unit["pieces"], unit["found"])
+        if gathered.crops <= config.exact_below:
+            return None
+        return dedup_buckets.compare(job.corpus, folder, gathered, config)
+    except UnitError as error:
+        return error
 
 
 def _make_compare(corpus: Corpus, config: DedupConfig) -> Step:
@@ -51,10 +92,18 @@ def _make_compare(corpus: Corpus, config: DedupConfig) -> Step:
             behind = read_live(corpus, DUPLICATES, found["path"], found["live"], ["crop_id"])["crop_id"]
             crops = crops.filter(pc.invert(pc.is_in(crops["crop_id"], value_set=behind.combine_chunks())))
         known, vectors = crop_features.read_features(corpus, row["pieces"])
-        table = dedup_across(crops.sort_by("crop_id"), known, vectors, row["unit_id"], config)
-        return result({DUPLICATES.name: table}, "no two crops of different videos are alike")
+        return result({DUPLICATES.name: dedup_across(crops.sort_by("crop_id"), known, vectors, UNIT, config)}, _NONE)
 
     return compare
+
+
+def _make_follow(corpus: Corpus, found: Found | UnitError) -> Step:
+    def follow(row: Row) -> Row:
+        if isinstance(found, UnitError):
+            raise found
+        return result({DUPLICATES.name: dedup_buckets.follow(corpus, found, row["unit_id"])}, _NONE)
+
+    return follow
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
@@ -65,7 +114,8 @@ STAGE = Stage(
     name="dedup_across",
     tables=(DUPLICATES,),
     unit="corpus",
-    version=1,
+    # 2: more crops than ``exact_below`` are compared by parts of their hashes.
+    version=2,
     identity=_identity,
     wanted=_wanted,
     execute=_execute,

@@ -1,7 +1,7 @@
 """Which crops look alike, computed for many pairs at once."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,10 @@ import numpy.typing as npt
 from stages.detect.phash import hash_distances
 
 Rows = npt.NDArray[np.int64]
+
+# Of cosines. Features are stored as half floats, with three digits. Beyond five digits a cosine of float32 numbers
+# depends on the order of the sum, and with it on the processor.
+_DIGITS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,7 @@ def compare(one: Looks, others: Looks, rule: Rule) -> Comparison:
     alike = by_hash
     cosine: npt.NDArray[np.float32] | None = None
     if rule.min_cosine is not None and one.features is not None and others.features is not None:
-        # Features are stored as half floats, with three digits. Beyond five digits the cosine depends on the order of
-        # the sum, and with it on the processor.
-        measured = np.asarray(one.features @ others.features.T, dtype=np.float32).round(5)
+        measured = np.asarray(one.features @ others.features.T, dtype=np.float32).round(_DIGITS)
         near = measured >= np.float32(rule.min_cosine)
         if rule.cosine_hash_distance is not None:
             near &= distance <= rule.cosine_hash_distance
@@ -129,6 +131,21 @@ def compare(one: Looks, others: Looks, rule: Rule) -> Comparison:
     if one.apart is not None and others.apart is not None:
         alike = alike & (one.apart[:, None] != others.apart[None, :])
     return Comparison(alike, distance, cosine, by_hash)
+
+
+def pair_cosines(features: npt.NDArray[np.floating], one: Rows, other: Rows) -> npt.NDArray[np.float32]:
+    """Cosines of pairs of crops, as ``compare`` has them.
+
+    Args:
+        features: float16 or float32 [N, D], rows of unit L2 norm.
+        one: int64 [P], rows of features.
+        other: int64 [P].
+
+    Returns:
+        float32 [P]. For half floats the sums are exact: float32 holds their products, and float64 the sums of these.
+    """
+    products = features[one].astype(np.float32) * features[other].astype(np.float32)
+    return np.asarray(products.sum(axis=1, dtype=np.float64), np.float32).round(_DIGITS)
 
 
 def _within(distance: npt.NDArray[np.uint8], limit: int | None) -> npt.NDArray[np.bool_]:

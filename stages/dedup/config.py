@@ -45,10 +45,11 @@ class DedupConfig(Config):
     """The hashes of crops that are alike by cosine must also differ in at most this many bits: CLIP finds two people in
     the same clothes alike. With the features of ``reid``, 12. Null = the cosine alone decides."""
     exact_below: int = Field(default=50_000, ge=1)
-    """Up to this many crops, all pairs are compared. Beyond it, across videos or if the cosine alone decides, only
-    crops in neighbouring cells of the feature space are."""
+    """Up to this many crops, one task compares all of them across videos. Beyond it, many tasks do, and each crop is
+    compared with those that share a part of its hash; if ``cosine_hash_distance`` is null or above 7, with those of
+    the nearest cells of the feature space."""
     probes: int = Field(default=4, ge=1)
-    """Cells that are searched for each crop beyond ``exact_below``."""
+    """Cells in which each crop lies beyond ``exact_below``; the more, the fewer duplicates are missed."""
     static: StaticConfig = StaticConfig()
     """Persons that never move."""
     threads: int = Field(default=1, ge=1)

@@ -11,6 +11,7 @@ import schemas.tables
 from stages.dedup.alike import Best, Looks, Rule
 from stages.dedup.config import DedupConfig
 from stages.dedup.leaders import follow_leaders
+from stages.dedup.pairs import Pairs
 from stages.dedup.ranking import QUALITY_COLUMNS, best_first
 from stages.dedup.static import find_statics
 
@@ -40,7 +41,7 @@ def dedup_video(
     rule = Rule(config.max_hash_distance, config.min_cosine, config.cosine_hash_distance)
     looks = Looks(hashes, _aligned(crops, features, vectors))
     order = best_first(crops)
-    best = follow_leaders(order, looks, rule, exact_below=config.exact_below, probes=config.probes)
+    best = follow_leaders(order, looks, rule)
     how = np.where(best.by_cosine, "cosine", "phash")
     return _statics(crops, hashes, unit_id, config), _duplicates(crops, best, how, unit_id)
 
@@ -62,9 +63,30 @@ def dedup_across(
     """
     _, videos = np.unique(np.asarray(crops["video_id"].to_pylist(), dtype="U"), return_inverse=True)
     looks = Looks(_hashes(crops), _aligned(crops, features, vectors), videos.astype(np.int64))
-    rule = Rule(None, config.min_cosine_across, config.cosine_hash_distance)
-    best = follow_leaders(best_first(crops), looks, rule, exact_below=config.exact_below, probes=config.probes)
+    best = follow_leaders(best_first(crops), looks, rule_across(config))
     return _duplicates(crops, best, np.full(len(best.row), "across"), unit_id)
+
+
+def rule_across(config: DedupConfig) -> Rule:
+    """When crops of different videos are alike."""
+    return Rule(None, config.min_cosine_across, config.cosine_hash_distance)
+
+
+def duplicates_of_pairs(crops: pa.Table, pairs: Pairs, unit_id: str) -> pa.Table:
+    """Rows of duplicates between videos.
+
+    Args:
+        crops: Columns crop_id and video_id of at least the crops of the pairs.
+        pairs: Each duplicate with its leader, as rows of ``crops``.
+        unit_id: Unit of the rows.
+
+    Returns:
+        ``duplicates``, by crop_id.
+    """
+    best = Best.none(len(crops))
+    best.row[pairs.worse] = pairs.better
+    best.similarity[pairs.worse] = pairs.cosine
+    return _duplicates(crops, best, np.full(len(crops), "across"), unit_id)
 
 
 def _hashes(crops: pa.Table) -> npt.NDArray[np.uint64]:
