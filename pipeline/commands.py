@@ -11,6 +11,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from pipeline.corpus.files import Corpus
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import RunFailed, UserError
 from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe, load_recipe
@@ -49,12 +50,13 @@ def run_recipe(
     stages = _checked(recipe, first, last)
     console = _console()
     corpus = Corpus(recipe.corpus)
-    first_plan = _first_to_do(corpus, recipe, stages, retry=retry)
+    snapshot = Snapshot(corpus)
+    first_plan = _first_to_do(snapshot, recipe, stages, retry=retry)
     if first_plan is None:
         console.print(f"Nothing to do: {recipe.corpus} is up to date with {path}.", soft_wrap=True)
         return
     run_id = record.new_run_id()
-    run = RunContext(corpus=corpus, recipe=recipe, run_id=run_id, console=console, retry=retry)
+    run = RunContext(snapshot=snapshot, recipe=recipe, run_id=run_id, console=console, retry=retry)
     try:
         with record.recorded(corpus, recipe, stages, run_id) as summaries:
             # Before the cluster starts, which may take minutes: until then status would find nothing in a new corpus.
@@ -117,11 +119,11 @@ def show_plan(
 ) -> None:
     """Print what a run would do, stage by stage."""
     recipe = load_recipe(path, overrides, corpus_uri)
-    corpus = Corpus(recipe.corpus)
+    snapshot = Snapshot(Corpus(recipe.corpus))
     table = Table("stage", "unit", "units", "done", "to do", "why", box=None, header_style="bold", pad_edge=False)
     waiting: list[str] = []
     for stage in _checked(recipe, first, last):
-        plan = plan_stage(corpus, recipe, stage)
+        plan = plan_stage(snapshot, recipe, stage)
         counts = plan.counts()
         todo = plan.todo().num_rows
         why = [f"{count} {reason}" for reason, count in counts.items() if reason != "done"]
@@ -304,9 +306,9 @@ def _existing(uri: str) -> Corpus:
     return corpus
 
 
-def _first_to_do(corpus: Corpus, recipe: Recipe, stages: Sequence[Stage], *, retry: bool) -> Plan | None:
+def _first_to_do(snapshot: Snapshot, recipe: Recipe, stages: Sequence[Stage], *, retry: bool) -> Plan | None:
     """Plan of the first stage that has anything to do."""
-    plans = (plan_stage(corpus, recipe, stage) for stage in stages)
+    plans = (plan_stage(snapshot, recipe, stage) for stage in stages)
     return next((plan for plan in plans if plan.todo(retry=retry).num_rows or plan.retired.num_rows), None)
 
 

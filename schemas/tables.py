@@ -361,3 +361,13 @@ LEDGER = pa.schema(
         _column("finished_at", TIMESTAMP, "when it was committed, by the driver's clock", nullable=False),
     ]
 )
+
+LAYOUT = pa.schema(
+    [
+        _column("path", pa.string(), "pack: the file that a task wrote, as the ledger names it", nullable=False),
+        _column("file", pa.string(), "file that holds its rows now", nullable=False),
+        _column("first_row", pa.int64(), "first of its rows in that file", nullable=False),
+        _column("num_rows", pa.int64(), "number of its rows there", nullable=False),
+        _column("placed_at", TIMESTAMP, "when it was moved there", nullable=False),
+    ]
+)

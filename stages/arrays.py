@@ -1,12 +1,11 @@
 """Names for the NumPy arrays that modules pass to each other: what each holds, its shape and its dtype."""
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 Column: TypeAlias = "pa.ChunkedArray[Any] | pa.Array[Any]"
 """A column of an Arrow table, in chunks or whole."""
@@ -37,3 +36,16 @@ Codes = npt.NDArray[np.int64]
 
 Flags = npt.NDArray[np.bool_]
 """Yes or no, bool, of any shape."""
+
+
+def arrow(values: "npt.NDArray[Any]") -> "pa.Array[Any]":
+    """The same values as an Arrow array; the stubs of ``pa.array`` see Booleans in every NumPy array."""
+    array: Any = pa.array(values)
+    whole: pa.Array[Any] = array
+    return whole
+
+
+def table_of(columns: Mapping[str, Column]) -> pa.Table:
+    """A table of columns, in chunks or whole, which the stubs of ``pa.table`` do not admit."""
+    arrays: Any = list(columns.values())
+    return pa.Table.from_arrays(arrays, names=list(columns))

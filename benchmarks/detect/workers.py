@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from benchmarks.detect.measure import machine, table
 from pipeline.corpus.files import Corpus
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.recipe import Recipe
 from pipeline.run import cluster
 from pipeline.run.stage import Job, units
@@ -69,7 +70,7 @@ def _rate(nodes: int, count: int, seconds: float) -> float:
 def _run(folder: str, nodes: int, count: int, seconds: float) -> float:
     todo = units([{"unit_id": f"{number:06d}", "inputs": "", "number": number} for number in range(count)], _WANTED)
     job = Job(
-        corpus=Corpus(folder),
+        snapshot=Snapshot(Corpus(folder)),
         recipe=Recipe.model_validate({"corpus": folder}),
         fingerprint="bench",
         scope="",

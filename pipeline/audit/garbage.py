@@ -7,9 +7,9 @@ from typing import Any
 from pyarrow import fs as pafs
 
 from pipeline.corpus.files import TEMPORARY, Corpus
-from pipeline.corpus.ledger import Ledger, ledger_stages
-from pipeline.flow.crawl import MEDIA, live_media
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow.order import TABLES
+from pipeline.flow.videos import MEDIA, live_media
 
 _FOLDERS = {*(table.folder for table in TABLES), MEDIA}
 
@@ -21,11 +21,13 @@ def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
         corpus: The corpus.
         before: Files changed later are spared: a running job writes its files before its ledger rows.
     """
+    snapshot = Snapshot(corpus)
     # All ledgers, not only those of known stages: a stage of a newer version may name files in a folder known here.
     named: set[Any] = {
-        path for stage in ledger_stages(corpus) for path in Ledger(corpus, stage).live()["path"].to_pylist()
+        path for stage in snapshot.stages() for path in snapshot.live(stage)["path"].unique().to_pylist()
     }
-    named |= live_media(corpus)
+    named |= set(snapshot.locations()["file"].unique().to_pylist())
+    named |= live_media(snapshot)
     everything = (info for info in corpus.files() if info.mtime and info.mtime < before)
     return [info for info in everything if _is_garbage(corpus.relative(info.path), named)]
 

@@ -15,6 +15,7 @@ from pipeline.audit import catalog
 from pipeline.audit.printing import Format, render
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, query, retired
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
 from pipeline.flow import caption, pretrain, publish
 from pipeline.flow.order import STAGES
@@ -133,7 +134,7 @@ def check_new(corpus: Corpus, recipe: Recipe, fingerprint: str) -> None:
         UserError: Another configuration has this name already, or the corpus lacks the embeddings.
     """
     name = recipe.caption.variant
-    live = query("SELECT DISTINCT scope, fingerprint FROM live", live=Ledger(corpus, "caption").live()).to_pylist()
+    live = query("SELECT DISTINCT scope, fingerprint FROM live", live=Snapshot(corpus).live("caption")).to_pylist()
     others = [row for row in live if row["scope"] == name and row["fingerprint"] != fingerprint]
     if others:
         raise UserError(
@@ -141,7 +142,7 @@ def check_new(corpus: Corpus, recipe: Recipe, fingerprint: str) -> None:
             f"Choose another name, drop it first ('reidforge variant drop {corpus.uri} {name}'), or regenerate it "
             "('reidforge run RECIPE --from caption')"
         )
-    models = sorted({row["scope"] for row in Ledger(corpus, "embed").live().to_pylist()})
+    models = sorted(str(scope) for scope in Snapshot(corpus).live("embed")["scope"].unique().to_pylist())
     if recipe.embed.slug not in models:
         raise UserError(
             f"no embeddings of {recipe.embed.slug} are in {corpus.uri}; there are {', '.join(models) or 'none'}. "

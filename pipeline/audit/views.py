@@ -13,7 +13,7 @@ import yaml
 from fsspec.implementations.arrow import ArrowFSWrapper
 
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.ledger import Ledger, ledger_stages
+from pipeline.corpus.snapshot import LIVE, Snapshot
 from pipeline.errors import UserError
 from pipeline.flow.order import TABLES
 from schemas.declaration import Table
@@ -89,29 +89,17 @@ def define_sources(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> lis
     return [*files, *(pattern for file in files if corpus.is_local and (pattern := _escape(file)) != file)]
 
 
-class _AllStages(Ledger):
-    """The ledgers of all stages as one; each file is read once."""
-
-    def __init__(self, corpus: Corpus) -> None:
-        super().__init__(corpus, "")
-        rows = [Ledger(corpus, stage).history() for stage in ledger_stages(corpus)]
-        self._history = pa.concat_tables([LEDGER.empty_table(), *rows])
-        self._latest = super().latest()
-
-    def history(self) -> pa.Table:
-        return self._history
-
-    def latest(self) -> pa.Table:
-        return self._latest
-
-
 def _define_ledger(connection: duckdb.DuckDBPyConnection, corpus: Corpus) -> list[dict[str, Any]]:
-    ledger = _AllStages(corpus)
-    live = ledger.live()
+    snapshot = Snapshot(corpus)
+    stages = snapshot.stages()
+    live = snapshot.locate(pa.concat_tables([LIVE.empty_table(), *(snapshot.live(stage) for stage in stages)]))
+    history = pa.concat_tables([LEDGER.empty_table(), *(snapshot.history(stage) for stage in stages)])
+    latest = pa.concat_tables([LEDGER.empty_table(), *(snapshot.latest(stage) for stage in stages)])
     root = corpus.path("") if corpus.is_local else f"{scheme(corpus)}://{corpus.path('')}"
     # A prefix for every path; the stubs do not admit binary_join_element_wise of a constant and a column.
-    live = live.append_column("file", pc.utf8_replace_slice(live["path"], 0, 0, f"{root}/"))
-    for name, rows in {"ledger_history": ledger.history(), "ledger": ledger.latest(), "live": live}.items():
+    places = pc.utf8_replace_slice(live["file"], 0, 0, f"{root}/")
+    live = live.select(["scope", "unit_id", "fingerprint", "path"]).append_column("file", places)
+    for name, rows in {"ledger_history": history, "ledger": latest, "live": live}.items():
         connection.register("rows_to_copy", rows)
         connection.execute(f"CREATE TABLE source.{name} AS FROM rows_to_copy")
         connection.unregister("rows_to_copy")

@@ -5,13 +5,16 @@ workers send it their outcomes.
 """
 
 import datetime as dt
+import json
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.corpus.files import Corpus
 from schemas.tables import LEDGER
@@ -24,19 +27,73 @@ FLUSH_ROWS = 4096
 COMPACT_ABOVE = 64
 
 _LATEST = """
-SELECT * FROM history
-QUALIFY row_number() OVER (PARTITION BY stage, scope, unit_id ORDER BY finished_at DESC, attempts DESC) = 1
+SELECT arg_max(position, (finished_at, attempts, position)) AS position FROM keys GROUP BY stage, scope, unit_id
 """
 
-_LIVE = """
-SELECT scope, unit_id, fingerprint, unnest(outputs) AS path
-FROM latest WHERE status IN ('ok', 'empty')
-"""
+_FIRST = "SELECT min(position) AS position FROM keys GROUP BY scope, unit_id, finished_at, attempts"
+
+_REPEATED = "SELECT 1 FROM keys GROUP BY stage, scope, unit_id HAVING count(*) > 1 LIMIT 1"
+
+# Metadata of a merged file: the names of the files whose rows it holds.
+_MERGED = b"merged"
+
+
+def stage_of(path: str) -> str | None:
+    """Stage of a file of the ledger; None if the file is not one, such as a file that a file manager left."""
+    folder, *names = path.split("/")
+    is_ours = folder == "ledger" and len(names) == 2 and names[1].endswith(".parquet") and names[1][0] != "."
+    return names[0] if is_ours else None
 
 
 def ledger_stages(corpus: Corpus) -> list[str]:
     """Names of the stages and imports that have a ledger in a corpus, sorted."""
-    return sorted({corpus.relative(info.path).split("/")[1] for info in corpus.files("ledger")})
+    found = (stage_of(corpus.relative(info.path)) for info in corpus.files("ledger"))
+    return sorted({stage for stage in found if stage is not None})
+
+
+def absorb(corpus: Corpus, paths: Iterable[str], absorbed: set[str]) -> Iterator[pa.Table]:
+    """Read ledger files that are new.
+
+    A merged file repeats the rows of the files that it replaced; if all of them were read, only its footer is.
+
+    Args:
+        corpus: The corpus.
+        paths: Files of one ledger.
+        absorbed: Names of files whose rows were read; extended by this function.
+
+    Yields:
+        Rows of ``schemas.tables.LEDGER``.
+    """
+    for path in paths:
+        name = path.rpartition("/")[2]
+        if name in absorbed:
+            continue
+        file = pq.ParquetFile(pa.BufferReader(corpus.read(path)))
+        merged = set(json.loads((file.schema_arrow.metadata or {}).get(_MERGED, b"[]")))
+        if not merged or not merged <= absorbed:
+            yield _current(file.read())
+        absorbed |= {name, *merged}
+
+
+def newest(history: pa.Table) -> pa.Table:
+    """The newest row of each unit; of rows of the same moment, the one with more attempts."""
+    keys = history.select(["stage", "scope", "unit_id", "finished_at", "attempts"])
+    keys = keys.append_column("position", pa.array(np.arange(len(history))))
+    with duckdb.connect() as connection:
+        connection.register("keys", keys)
+        # Mostly each unit has one row, and comparing times would take three times as long.
+        if not connection.sql(_REPEATED).fetchall():
+            return history
+        positions = connection.sql(_LATEST).to_arrow_table()["position"].combine_chunks()
+    return history.take(positions.sort())
+
+
+def _distinct(history: pa.Table) -> pa.Table:
+    """The rows without those that a merge, killed before it removed its sources, left twice."""
+    keys = history.select(["scope", "unit_id", "finished_at", "attempts"])
+    keys = keys.append_column("position", pa.array(np.arange(len(history))))
+    kept = query(_FIRST, keys=keys)["position"].combine_chunks()
+    return history.take(kept.sort())
 
 
 class Ledger:
@@ -51,20 +108,15 @@ class Ledger:
         """Files of the ledger, oldest name first."""
         found = (self.corpus.relative(info.path) for info in self.corpus.files(self.folder))
         # Temporary files have no suffix.
-        return sorted(path for path in found if path.endswith(".parquet"))
+        return sorted(path for path in found if stage_of(path))
 
     def history(self) -> pa.Table:
         """All rows, old ones included."""
-        tables = [_current(self.corpus.read_table(path)) for path in self.paths()]
-        return pa.concat_tables(tables) if tables else LEDGER.empty_table()
+        return pa.concat_tables([LEDGER.empty_table(), *absorb(self.corpus, self.paths(), set())])
 
     def latest(self) -> pa.Table:
         """The newest row of each unit."""
-        return query(_LATEST, history=self.history()).cast(LEDGER)
-
-    def live(self) -> pa.Table:
-        """Which rows of which files count, as rows of scope, unit_id, fingerprint and path."""
-        return query(_LIVE, latest=self.latest())
+        return newest(self.history())
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> str:
         """Commit outcomes and set their time of commit. Returns the path of the new file."""
@@ -81,8 +133,9 @@ class Ledger:
         paths = self.paths() if paths is None else paths
         if len(paths) < 2:
             return
-        history = pa.concat_tables(_current(self.corpus.read_table(path)) for path in paths)
-        self._write(query("SELECT DISTINCT * FROM history ORDER BY finished_at, unit_id", history=history).cast(LEDGER))
+        rows = _distinct(pa.concat_tables(absorb(self.corpus, paths, set())))
+        names = json.dumps(sorted(path.rpartition("/")[2] for path in paths))
+        self._write(rows.replace_schema_metadata({_MERGED: names}))
         for path in paths:
             self.corpus.delete(path)
 

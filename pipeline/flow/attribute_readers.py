@@ -1,11 +1,14 @@
 """Attribute readers on Ray: what each loads once for a variant, and how a worker makes it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from pipeline.corpus.files import Corpus, digest
-from pipeline.corpus.live import live_files, read_live
+from pipeline.corpus.packs import Pack, read_packs
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import embed
 from pipeline.recipe import Recipe
 from pipeline.run.weights_digest import weights_digest
@@ -22,7 +25,7 @@ TEXTS = "texts"
 _ENCODING = "1"
 
 # A mean settles within some ten thousand crops. Reading all of a large corpus for it would gain nothing.
-_PRIOR_FILES = 16
+_PRIOR_PACKS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +39,19 @@ class ReaderKind:
     """
 
     needs: "Needs"
-    prepare: Callable[[Corpus, Recipe], Any]
+    prepare: Callable[[Snapshot, Recipe], Any]
     make: "Callable[[Any, CaptionConfig], AttributeReader]"
 
 
-def embedding_files(corpus: Corpus, recipe: Recipe) -> dict[str, list[str]]:
-    """Live units by file of the recipe's embeddings."""
-    return live_files(corpus, embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
+def embedding_packs(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    """Packs of the recipe's embeddings."""
+    return snapshot.packs(embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
 
 
-def prior_files(files: Mapping[str, list[str]]) -> list[str]:
-    """Files whose features make the corpus's prior. File names are digests, so the first ones are a random sample."""
-    return sorted(files)[:_PRIOR_FILES]
+def prior_packs(packs: pa.Table) -> list[Pack]:
+    """Packs whose features make the corpus's prior. Their names are digests, so the first ones are a random sample."""
+    first: list[Pack] = packs.slice(0, _PRIOR_PACKS).to_pylist()
+    return first
 
 
 def encode_texts(corpus: Corpus, recipe: Recipe) -> "BankFeatures":
@@ -68,19 +72,18 @@ def encode_texts(corpus: Corpus, recipe: Recipe) -> "BankFeatures":
     return encoded
 
 
-def prior_means(corpus: Corpus, recipe: Recipe) -> "dict[str, Doubles]":
+def prior_means(snapshot: Snapshot, recipe: Recipe) -> "dict[str, Doubles]":
     """Mean features of the prior, by region; empty without a prior."""
     from stages.caption.read.prior import mean_features, reference_means
 
     if recipe.caption.prior == "reference":
         return reference_means(recipe.caption)
-    files = embedding_files(corpus, recipe) if recipe.caption.prior == "corpus" else {}
-    columns = ["region", "embedding"]
-    return mean_features(read_live(corpus, embed.EMBEDDINGS, path, files[path], columns) for path in prior_files(files))
+    packs = prior_packs(embedding_packs(snapshot, recipe)) if recipe.caption.prior == "corpus" else []
+    return mean_features(read_packs(snapshot.corpus, embed.EMBEDDINGS, packs, ["region", "embedding"]))
 
 
-def _prepare_clip(corpus: Corpus, recipe: Recipe) -> "tuple[BankFeatures, dict[str, Doubles]]":
-    return encode_texts(corpus, recipe), prior_means(corpus, recipe)
+def _prepare_clip(snapshot: Snapshot, recipe: Recipe) -> "tuple[BankFeatures, dict[str, Doubles]]":
+    return encode_texts(snapshot.corpus, recipe), prior_means(snapshot, recipe)
 
 
 def _make_clip(prepared: "tuple[BankFeatures, dict[str, Doubles]]", config: "CaptionConfig") -> "AttributeReader":

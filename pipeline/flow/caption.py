@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import schemas.tables
 from pipeline.corpus.files import Corpus, digest
-from pipeline.corpus.ledger import Ledger, query
-from pipeline.corpus.live import live_files, read_live, stem
+from pipeline.corpus.grouping import digest_lists, flattened, joined, lists_of, places_of, structs, whole
+from pipeline.corpus.packs import PACK_FIELDS, read_packs
+from pipeline.corpus.snapshot import Snapshot, stems
 from pipeline.errors import UserError
 from pipeline.flow import attribute_readers, embed
-from pipeline.flow.attribute_readers import ReaderKind, embedding_files, prior_files
+from pipeline.flow.attribute_readers import ReaderKind, embedding_packs, prior_packs
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
@@ -38,15 +41,12 @@ CAPTIONS = Table(
 )
 
 _EVIDENCE = "evidence"
-_EVIDENCE_UNITS = "evidence_units"
 
 
 # Captioning pays for each call and for each product of matrices (stages.caption.read.conquer.CHUNK), so files of a few
 # hundred crops are captioned many at a time. A row of captions with its attributes takes 1.4 kB in memory.
 _ROWS_PER_TASK = 32_768
 _MOST_UNITS = 256
-
-_SIZE = "SELECT avg(rows_out) AS rows FROM latest WHERE scope = $scope AND status = 'ok'"
 
 
 def reader_of(_recipe: Recipe) -> ReaderKind:
@@ -62,17 +62,22 @@ class _Source:
         table: The table that it reads.
         stage: The stage that wrote it.
         scope: The scope of that stage's units.
-        files: Live units by file.
-        evidence_units: Units of embed that hold the evidence on a file's crops, by its path and its live units.
-        row: What a row of such a file is, for the ledger's messages.
+        packs: Its packs.
+        evidence_units: Units of embed that hold the evidence on the crops of each pack, as lists.
+        row: What a row of such a pack is, for the ledger's messages.
     """
 
     table: Table
     stage: str
     scope: Callable[[Recipe], str]
-    files: Callable[[Corpus, Recipe], dict[str, list[str]]]
-    evidence_units: Callable[[Recipe, str, list[str]], list[str]]
+    packs: Callable[[Snapshot, Recipe], pa.Table]
+    evidence_units: Callable[[Recipe, pa.Table], "pa.Array[Any]"]
     row: str
+
+
+def _named_after(recipe: Recipe, packs: pa.Table) -> "pa.Array[Any]":
+    """For each pack of crops, the unit of embed that is named after it."""
+    return lists_of(joined("/", recipe.embed.slug, stems(packs["path"])), np.arange(len(packs)))
 
 
 _SOURCES: Final[Mapping["Needs", _Source]] = {
@@ -80,46 +85,50 @@ _SOURCES: Final[Mapping["Needs", _Source]] = {
         table=embed.EMBEDDINGS,
         stage=embed.STAGE.name,
         scope=lambda recipe: recipe.embed.slug,
-        files=embedding_files,
-        evidence_units=lambda _recipe, _path, live: live,
+        packs=embedding_packs,
+        evidence_units=lambda _, packs: whole(packs["live"]),
         row="embedding",
     ),
     "crops": _Source(
         table=CROPS,
         stage=DETECT.name,
         scope=lambda _: "",
-        files=lambda corpus, _: live_files(corpus, DETECT.name, CROPS),
-        evidence_units=lambda recipe, path, _: [f"{recipe.embed.slug}/{stem(path)}"],
+        packs=lambda snapshot, _: snapshot.packs(DETECT.name, CROPS),
+        evidence_units=_named_after,
         row="crop",
     ),
 }
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
-    return wanted_by(reader_of(recipe), corpus, recipe)
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    return wanted_by(reader_of(recipe), snapshot, recipe)
 
 
-def wanted_by(reader: ReaderKind, corpus: Corpus, recipe: Recipe) -> pa.Table:
-    """Units of a reader, one per file. With the corpus's prior, all are stale when the files of the prior change."""
-    wanted = embed.file_units(_SOURCES[reader.needs].files(corpus, recipe), recipe.caption.variant)
-    wanted = _with_evidence(wanted, reader, corpus, recipe)
+def wanted_by(reader: ReaderKind, snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    """Units of a reader, one per pack. With the corpus's prior, all are stale when the packs of the prior change."""
+    source = _SOURCES[reader.needs]
+    wanted = embed.pack_units(source.packs(snapshot, recipe), recipe.caption.variant)
+    wanted = wanted.append_column(_EVIDENCE, _evidence(snapshot, recipe, source.evidence_units(recipe, wanted)))
     if recipe.caption.prior != "corpus":
         return wanted
-    files = embedding_files(corpus, recipe)
-    prior = digest(*(unit for path in prior_files(files) for unit in (path, *files[path])))
-    inputs = [digest(str(own), prior) for own in wanted["inputs"].to_pylist()]
-    return wanted.set_column(wanted.schema.get_field_index("inputs"), "inputs", pa.array(inputs, pa.string()))
+    packs = prior_packs(embedding_packs(snapshot, recipe))
+    prior = digest(*(part for pack in packs for part in (pack["path"], *pack["live"])))
+    lists = pa.array([[inputs, prior] for inputs in wanted["inputs"].to_pylist()], pa.list_(pa.string()))
+    return wanted.set_column(wanted.schema.get_field_index("inputs"), "inputs", digest_lists(lists))
 
 
-def _with_evidence(wanted: pa.Table, reader: ReaderKind, corpus: Corpus, recipe: Recipe) -> pa.Table:
-    """Add each unit's file of evidence, null where it has none, and the units of embed whose rows in it count."""
-    files = live_files(corpus, embed.STAGE.name, embed.EVIDENCE, recipe.embed.slug)
-    place = {unit: path for path, units in files.items() for unit in units}
-    source, rows = _SOURCES[reader.needs], wanted.select(["path", "live"]).to_pylist()
-    units = [source.evidence_units(recipe, row["path"], row["live"]) for row in rows]
-    paths = [next((place[unit] for unit in own if unit in place), None) for own in units]
-    wanted = wanted.append_column(_EVIDENCE, pa.array(paths, pa.string()))
-    return wanted.append_column(_EVIDENCE_UNITS, pa.array(units, pa.list_(pa.string())))
+def _evidence(snapshot: Snapshot, recipe: Recipe, own: "pa.Array[Any]") -> "pa.Array[Any]":
+    """For each list of units of embed, the pack with their evidence; null where they have none."""
+    live = snapshot.live_of(embed.STAGE.name, embed.EVIDENCE, recipe.embed.slug)
+    units, parents = flattened(own)
+    rows = places_of(units, live, "unit_id")
+    found = rows.is_valid()
+    lists, first = np.unique(parents.filter(found).to_numpy(), return_index=True)
+    places = np.full(len(own), -1)
+    places[lists] = rows.filter(found).to_numpy()[first]
+    missing = pa.array(places < 0)
+    paths = live["path"].take(pa.array(places, mask=places < 0))
+    return structs(snapshot.locate(pa.table({"path": whole(paths), "live": own})), PACK_FIELDS, missing=missing)
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:
@@ -128,18 +137,22 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     # Prepared once, here, and shared: text bank, calibration and prior are constants of the variant. Workers need
     # none of the files that the recipe names.
     reader = reader_of(job.recipe)
-    prepared = ray.put(reader.prepare(job.corpus, job.recipe))
+    prepared = ray.put(reader.prepare(job.snapshot, job.recipe))
     make_caption = functools.partial(_make_caption, job.corpus, _settled(job.recipe), reader, prepared)
     operator = Operator(make_step=make_caption, fields=RESULT, cpus=BUSY_CPUS)
-    per_task = _units_per_task(job.corpus, reader, job.recipe)
+    per_task = _units_per_task(job.snapshot, reader, job.recipe)
     return stream(job, [operator], units_per_file=per_task, units_per_task=per_task)
 
 
-def _units_per_task(corpus: Corpus, reader: ReaderKind, recipe: Recipe) -> int:
+def _units_per_task(snapshot: Snapshot, reader: ReaderKind, recipe: Recipe) -> int:
     """Files that one task captions together: those that ``_ROWS_PER_TASK`` rows of its source fill."""
     source = _SOURCES[reader.needs]
-    done = query(_SIZE, {"scope": source.scope(recipe)}, latest=Ledger(corpus, source.stage).latest()).to_pylist()
-    return max(1, min(_MOST_UNITS, int(_ROWS_PER_TASK / max(1.0, done[0]["rows"] or 0.0))))
+    latest = snapshot.latest(source.stage)
+    ours = pc.and_(
+        pc.equal(latest["scope"], pa.scalar(source.scope(recipe))), pc.equal(latest["status"], pa.scalar("ok"))
+    )
+    rows = pc.mean(latest["rows_out"].filter(ours)).as_py()
+    return max(1, min(_MOST_UNITS, int(_ROWS_PER_TASK / max(1.0, rows or 0.0))))
 
 
 def _settled(recipe: Recipe) -> Recipe:
@@ -176,7 +189,7 @@ def caption_step(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: A
     source = _SOURCES[reader.needs]
 
     def caption(rows: list[Row]) -> list[Row]:
-        tables = [read_live(corpus, source.table, row["path"], row["live"]) for row in rows]
+        tables = list(read_packs(corpus, source.table, rows))
         # The readings of a crop do not depend on the crops beside it, so together they get the captions they get alone.
         table, evidence = pa.concat_tables(tables), _read_evidence(corpus, rows)
         captions = caption_crops(table, attributes, bank, recipe.caption, "", evidence=evidence)
@@ -191,8 +204,8 @@ def caption_step(corpus: Corpus, recipe: Recipe, reader: ReaderKind, prepared: A
 
 
 def _read_evidence(corpus: Corpus, rows: list[Row]) -> pa.Table | None:
-    tables = [read_live(corpus, embed.EVIDENCE, row[_EVIDENCE], row[_EVIDENCE_UNITS]) for row in rows if row[_EVIDENCE]]
-    return pa.concat_tables(tables) if tables else None
+    packs = [row[_EVIDENCE] for row in rows if row[_EVIDENCE]]
+    return pa.concat_tables(read_packs(corpus, embed.EVIDENCE, packs)) if packs else None
 
 
 def _of_unit(captions: pa.Table, unit_id: str) -> pa.Table:

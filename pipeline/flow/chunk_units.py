@@ -1,15 +1,17 @@
 """Chunks of videos as units, and reading their frames; shared by detection and imported boxes."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.corpus.files import Corpus
+from pipeline.corpus.snapshot import Snapshot
+from pipeline.flow.videos import live_videos
 from pipeline.run.units import Row
 from stages.arrays import Image
-from stages.detect.chunks import Chunk
 from stages.errors import UnitError
 from stages.video.facts import VideoFacts
 from stages.video.frames import excerpt
@@ -22,41 +24,48 @@ _CHUNK_FIELDS: list["pa.Field[Any]"] = [
     pa.field("media_path", pa.string()),
     pa.field("start", pa.int64()),
     pa.field("stop", pa.int64()),
-    # Facts of the video that decoding needs, including the key frames near the chunk.
-    pa.field("facts", pa.string()),
 ]
 CHUNK = pa.schema(_CHUNK_FIELDS)
+
+# Facts of the video that decoding needs, including the key frames near the chunk. Added to the chunks that run: a
+# corpus of a million chunks would hold gigabytes of them.
+_FACTS = "facts"
+_FACT_COLUMNS = [
+    *(name for name in VideoFacts.__dataclass_fields__ if name != "time_base"),
+    *("time_base_num", "time_base_den"),
+]
 
 Frame = tuple[int, float, Image]
 """Index, time in seconds, and pixels."""
 
 
-def chunk_rows(
-    video: Row, chunks: Iterable[Chunk], to_read: Callable[[VideoFacts, int, int], VideoFacts] = excerpt
-) -> Iterator[Row]:
-    """Units of one row of ``videos``, with the fields of ``CHUNK``.
+def add_facts(
+    snapshot: Snapshot, to_read: Callable[[VideoFacts, int, int], VideoFacts] = excerpt
+) -> Callable[[pa.Table], pa.Table]:
+    """Make the function that adds the facts of their videos to chunks.
 
     Args:
-        video: Row of ``videos``.
-        chunks: Its chunks.
-        to_read: Reduces the video's facts to those needed between two frame indices.
+        snapshot: Holds the videos.
+        to_read: Reduces a video's facts to those needed between two frame indices.
+
+    Returns:
+        Function from rows with the columns of ``CHUNK`` to the same rows with their facts.
     """
-    facts = VideoFacts.from_row(video)
-    for chunk in chunks:
-        yield {
-            "unit_id": chunk.unit_id,
-            "inputs": video["media_sha256"][:16],
-            "video_id": video["video_id"],
-            "media_path": video["media_path"],
-            "start": chunk.start,
-            "stop": chunk.stop,
-            "facts": json.dumps(to_read(facts, chunk.start, chunk.stop).to_row()),
-        }
+    videos = live_videos(snapshot, _FACT_COLUMNS)
+
+    def add(chunks: pa.Table) -> pa.Table:
+        ours = videos.filter(pc.is_in(videos["video_id"], value_set=chunks["video_id"].combine_chunks().unique()))
+        by_id = {row["video_id"]: VideoFacts.from_row(row) for row in ours.to_pylist()}
+        spans = chunks.select(["video_id", "start", "stop"]).to_pylist()
+        texts = [json.dumps(to_read(by_id[row["video_id"]], row["start"], row["stop"]).to_row()) for row in spans]
+        return chunks.append_column(_FACTS, pa.array(texts, pa.string()))
+
+    return add
 
 
 def facts_of(row: Row) -> VideoFacts:
     """Facts of the chunk's video."""
-    return VideoFacts.from_row(json.loads(row["facts"]))
+    return VideoFacts.from_row(json.loads(row[_FACTS]))
 
 
 def read_within(

@@ -8,26 +8,23 @@ from typing import Any
 
 import pyarrow as pa
 
-import schemas.tables
 from pipeline.corpus.files import Corpus, digest
-from pipeline.corpus.live import scan
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
 from pipeline.flow.detect_imported import IMPORT
 from pipeline.flow.discover import LISTINGS
 from pipeline.flow.discover import STAGE as DISCOVER
+from pipeline.flow.videos import MEDIA, VIDEOS, first_of_each
 from pipeline.recipe import Recipe
-from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stage import Job, Stage, unit_columns
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
-from schemas.declaration import Table
+from stages.arrays import table_of
 from stages.crawl.config import CrawlConfig
 from stages.crawl.sources.known_sources import name_video
 from stages.crawl.targets import given_urls
 from stages.video.facts import VideoFacts
 from stages.video.limits import VideoLimits
-
-VIDEOS = Table(name="videos", folder="videos", schema=schemas.tables.VIDEOS, row="one row per downloaded video")
-MEDIA = "media"
 
 # Few, so that a crawl of weeks commits often; rows are small, and the table is read whole anyway.
 _UNITS_PER_FILE = 16
@@ -35,30 +32,17 @@ _UNITS_PER_FILE = 16
 _WANTED = pa.schema([pa.field("url", pa.string()), pa.field("query", pa.string())])
 
 
-def live_videos(corpus: Corpus) -> Iterator[Row]:
-    """Rows of ``videos`` that count; a video reached by two URLs is returned once."""
-    seen = set()
-    for table in scan(corpus, "crawl", VIDEOS, VIDEOS.schema.names):
-        for row in table.to_pylist():
-            if row["video_id"] not in seen:
-                seen.add(row["video_id"])
-                yield row
-
-
-def live_media(corpus: Corpus) -> set[str]:
-    """Media files named in ``videos``."""
-    return {row["media_path"] for row in live_videos(corpus)}
-
-
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
-    rows: dict[str, Row] = {}
-    for url in given_urls(recipe.crawl):
-        rows.setdefault(name_video(url), {"url": url, "query": None})
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    given = list(given_urls(recipe.crawl))
     columns = ["video_id", "url", "query"]
-    for table in (*scan(corpus, DISCOVER.name, LISTINGS, columns), *scan(corpus, IMPORT.name, LISTINGS, columns)):
-        for row in table.to_pylist():
-            rows.setdefault(row["video_id"], {"url": row["url"], "query": row["query"]})
-    return units([{"unit_id": unit, "inputs": ""} | row for unit, row in rows.items()], _WANTED)
+    names = pa.array([name_video(url) for url in given], pa.string())
+    tables = [
+        table_of({"video_id": names, "url": pa.array(given, pa.string()), "query": pa.nulls(len(given), pa.string())})
+    ]
+    tables += [snapshot.read(writer, LISTINGS, columns) for writer in (DISCOVER.name, IMPORT.name)]
+    rows = first_of_each(pa.concat_tables(table.cast(tables[0].schema) for table in tables), "video_id")
+    chosen = {"unit_id": rows["video_id"], "inputs": pa.repeat("", len(rows))}
+    return unit_columns(chosen | {name: rows[name] for name in _WANTED.names}, _WANTED)
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:

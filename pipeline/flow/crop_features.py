@@ -1,6 +1,5 @@
 """Features of crops for later stages: files of crops by video, each with its file of embeddings."""
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -9,73 +8,88 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.live import derived, live_files, read_live, stem
+from pipeline.corpus.grouping import digest_text, filled, grouped, joined, lists_of, places_of, runs, structs
+from pipeline.corpus.packs import PACK, PACK_FIELDS, PACK_STRUCT, pack_parts, read_packs
+from pipeline.corpus.snapshot import Snapshot, derived, first_parts, stems
 from pipeline.errors import UserError
 from pipeline.flow import embed, reid
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
 from pipeline.run.units import Row
 from schemas.declaration import Table
+from stages.arrays import arrow, table_of
 
 Features = tuple[dict[str, int], npt.NDArray[np.float16]]
 """Row by crop_id, and the features: float16 [N, D]."""
 
 PIECE = pa.struct(
     [
-        pa.field("path", pa.string()),
-        pa.field("live", pa.list_(pa.string())),
-        # Empty where the crops have no features.
-        pa.field("features", pa.string()),
+        *PACK_FIELDS,
+        # Null where the crops have no features.
+        pa.field("features", PACK_STRUCT),
     ]
 )
 
 NO_FEATURES: Features = ({}, np.zeros((0, 0), np.float16))
 
 
-def pieces_by_video(corpus: Corpus, table: Table, features: dict[str, str]) -> dict[str, list[Row]]:
-    """Files of one of detect's tables, by video.
+def pieces_by_video(snapshot: Snapshot, table: Table, features: pa.Table) -> pa.Table:
+    """Packs of one of detect's tables, by video.
 
     Args:
-        corpus: The corpus.
+        snapshot: What counts.
         table: ``CROPS`` or ``DETECTIONS``.
-        features: Files of features by the stem of the file of crops; empty if none are needed.
+        features: Packs of features by the stem of their pack of crops, from ``feature_packs``.
 
     Returns:
-        Rows of ``PIECE`` by video_id.
+        One row per video, sorted: video_id; pieces, rows of ``PIECE`` sorted by path; and text, what the result of a
+        unit that reads them depends on, for its digest of inputs.
     """
-    found: dict[str, dict[str, list[str]]] = defaultdict(dict)
-    for path, units in live_files(corpus, DETECT.name, table).items():
-        for unit in units:
-            found[unit.rpartition("/")[0]].setdefault(path, []).append(unit)
-    return {
-        video: [{"path": path, "live": live, "features": features.get(stem(path), "")} for path, live in files.items()]
-        for video, files in sorted(found.items())
-    }
+    live = snapshot.live_of(DETECT.name, table)
+    live = live.append_column("video_id", first_parts(live["unit_id"]))
+    pieces = snapshot.locate(grouped(live, ["video_id", "path"], "unit_id").rename_columns({"unit_id": "live"}))
+    places = places_of(stems(pieces["path"]), features, "stem")
+    own = features.take(places)
+    pieces = pieces.append_column("features", structs(own, PACK_FIELDS, missing=places.is_null()))
+    parts = joined(":", pack_parts(pieces), filled(own["path"], ""))
+    starts = runs(pieces["video_id"])
+    return table_of(
+        {
+            "video_id": pieces["video_id"].take(arrow(starts)),
+            "pieces": lists_of(structs(pieces, list(PIECE)), starts),
+            "text": digest_text(lists_of(parts, starts)),
+        }
+    )
 
 
-def digest_parts(pieces: list[Row]) -> list[str]:
-    """What a result depends on, for its digest of inputs."""
-    return [f"{piece['path']}:{','.join(piece['live'])}:{piece['features']}" for piece in pieces]
+def feature_packs(snapshot: Snapshot, recipe: Recipe, kind: str | None) -> pa.Table:
+    """Packs of features, by the stem of their pack of crops.
 
+    Args:
+        snapshot: What counts.
+        recipe: Names the models.
+        kind: clip or reid; None = no features.
 
-def feature_files(corpus: Corpus, recipe: Recipe, kind: str) -> dict[str, str]:
-    """Files of features by the stem of their file of crops; ``kind`` is clip or reid."""
-    if kind == "reid":
-        return derived(corpus, reid.STAGE.name, embed.EMBEDDINGS, recipe.reid.slug)
-    return derived(corpus, embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
+    Returns:
+        Column stem, and those of ``PACK``.
+    """
+    if kind is None:
+        return derived(PACK.empty_table())
+    stage, slug = (reid.STAGE, recipe.reid.slug) if kind == "reid" else (embed.STAGE, recipe.embed.slug)
+    return derived(snapshot.packs(stage.name, embed.EMBEDDINGS, slug))
 
 
 def read_pieces(corpus: Corpus, table: Table, pieces: list[Row], columns: list[str]) -> pa.Table:
     """Rows of a video's pieces of a table."""
-    return pa.concat_tables(read_live(corpus, table, piece["path"], piece["live"], columns) for piece in pieces)
+    return pa.concat_tables(read_packs(corpus, table, pieces, columns))
 
 
 def read_features(corpus: Corpus, pieces: list[Row], video: str | None = None) -> Features:
     """Features of whole crops; ``video`` None = of all videos."""
     names: list[Any] = []
     vectors = []
-    for path in dict.fromkeys(piece["features"] for piece in pieces if piece["features"]):
-        table = corpus.read_table(path, columns=["crop_id", "video_id", "region", "embedding"])
+    packs = {piece["features"]["path"]: piece["features"] for piece in pieces if piece["features"]}
+    for table in read_packs(corpus, embed.EMBEDDINGS, packs.values(), ["crop_id", "video_id", "region", "embedding"]):
         wanted = pc.equal(table["region"], pa.scalar("whole"))
         if video is not None:
             wanted = pc.and_(wanted, pc.equal(table["video_id"], pa.scalar(video)))

@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.corpus.files import Corpus
-from pipeline.corpus.live import live_files, scan
+from pipeline.corpus.packs import pack_parts
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.run.stage import Writer
@@ -15,21 +16,16 @@ from schemas.declaration import Mark, Table
 from stages.publish.marks import gather_marks
 
 
-def mark_parts(corpus: Corpus, writers: Sequence[Writer]) -> list[str]:
-    """What decides the marks: files, and the units in them whose rows count."""
-    return [
-        f"{path}:{','.join(live)}"
-        for table, _, stages in _sources(writers)
-        for stage in stages
-        for path, live in live_files(corpus, stage, table).items()
-    ]
+def mark_parts(snapshot: Snapshot, writers: Sequence[Writer]) -> "list[pa.Array[Any]]":
+    """What decides the marks: packs, and the units in them whose rows count; one array per table and stage."""
+    return [pack_parts(snapshot.packs(stage, table)) for table, _, stages in _sources(writers) for stage in stages]
 
 
-def read_marks(corpus: Corpus, writers: Sequence[Writer]) -> pa.Table:
+def read_marks(snapshot: Snapshot, writers: Sequence[Writer]) -> pa.Table:
     """Rows of ``stages.publish.marks.gather_marks``, one for each crop that a stage of ``writers`` has marked."""
-    crops = pa.concat_tables(scan(corpus, DETECT.name, CROPS, ["crop_id", "detection_id"])).combine_chunks()
+    crops = snapshot.read(DETECT.name, CROPS, ["crop_id", "detection_id"]).combine_chunks()
     return gather_marks(
-        [(mark, _by_crop(_read(corpus, table, mark, stages), crops)) for table, mark, stages in _sources(writers)]
+        [(mark, _by_crop(_read(snapshot, table, mark, stages), crops)) for table, mark, stages in _sources(writers)]
     )
 
 
@@ -42,10 +38,9 @@ def _sources(writers: Sequence[Writer]) -> Iterator[tuple[Table, Mark, list[str]
     return ((table, table.mark, names) for table, names in stages.items() if table.mark)
 
 
-def _read(corpus: Corpus, table: Table, mark: Mark, stages: list[str]) -> pa.Table:
+def _read(snapshot: Snapshot, table: Table, mark: Mark, stages: list[str]) -> pa.Table:
     columns = [mark.key, *mark.columns, *mark.selectors]
-    found = (rows for stage in stages for rows in scan(corpus, stage, table, columns))
-    return pa.concat_tables([table.schema.empty_table().select(columns), *found])
+    return pa.concat_tables(snapshot.read(stage, table, columns) for stage in stages)
 
 
 def _by_crop(rows: pa.Table, crops: pa.Table) -> pa.Table:

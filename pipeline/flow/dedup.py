@@ -7,11 +7,13 @@ from typing import Any
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.grouping import sha256
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import crop_features
 from pipeline.flow.detect import CROPS
 from pipeline.recipe import Recipe
-from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stage import Job, Stage, unit_columns, unit_schema
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from schemas.declaration import Mark, Table
@@ -45,22 +47,18 @@ _UNITS_PER_TASK = 16
 _WANTED = pa.schema([pa.field("pieces", pa.list_(crop_features.PIECE))])
 
 
-def video_pieces(corpus: Corpus, recipe: Recipe, *, cosine: float | None) -> dict[str, list[Row]]:
+def video_pieces(snapshot: Snapshot, recipe: Recipe, *, cosine: float | None) -> pa.Table:
     """Pieces of crops by video, with their features if ``cosine`` is set."""
-    config = recipe.dedup
-    if not config.enabled:
-        return {}
-    files = {} if cosine is None else crop_features.feature_files(corpus, recipe, config.features)
-    return crop_features.pieces_by_video(corpus, CROPS, files)
+    kind = None if cosine is None else recipe.dedup.features
+    return crop_features.pieces_by_video(snapshot, CROPS, crop_features.feature_packs(snapshot, recipe, kind))
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
-    videos = video_pieces(corpus, recipe, cosine=recipe.dedup.min_cosine)
-    rows = [
-        {"unit_id": video, "inputs": digest(*crop_features.digest_parts(pieces)), "pieces": pieces}
-        for video, pieces in videos.items()
-    ]
-    return units(rows, _WANTED)
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    if not recipe.dedup.enabled:
+        return unit_schema(_WANTED).empty_table()
+    videos = video_pieces(snapshot, recipe, cosine=recipe.dedup.min_cosine)
+    columns = {"unit_id": videos["video_id"], "inputs": sha256(videos["text"]), "pieces": videos["pieces"]}
+    return unit_columns(columns, _WANTED)
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:

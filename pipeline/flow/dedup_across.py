@@ -7,17 +7,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.corpus.files import Corpus, digest
-from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.live import live_files, read_live
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.grouping import digest_text, one_list, sha256
+from pipeline.corpus.packs import PACK_STRUCT, pack_parts, read_packs
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import crop_features, dedup_buckets
 from pipeline.flow.dedup import DUPLICATES, video_pieces
 from pipeline.flow.dedup import STAGE as DEDUP
-from pipeline.flow.dedup_buckets import FOUND, Found
+from pipeline.flow.dedup_buckets import Found
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
-from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stage import Job, Stage, unit_columns, unit_schema
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from stages.dedup.config import DedupConfig
@@ -25,25 +26,32 @@ from stages.errors import UnitError
 
 UNIT = "across"
 
-_WANTED = pa.schema([pa.field("pieces", pa.list_(crop_features.PIECE)), pa.field("found", pa.list_(FOUND))])
+_WANTED = pa.schema([pa.field("pieces", pa.list_(crop_features.PIECE)), pa.field("found", pa.list_(PACK_STRUCT))])
 
 _NONE = "no two crops of different videos are alike"
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
     config = recipe.dedup
-    videos = video_pieces(corpus, recipe, cosine=config.min_cosine_across)
-    if config.min_cosine_across is None or len(videos) < 2:
-        return units([], _WANTED)
-    pieces = [piece for video in videos.values() for piece in video]
-    found = [{"path": path, "live": live} for path, live in live_files(corpus, DEDUP.name, DUPLICATES).items()]
-    inputs = digest(*crop_features.digest_parts(pieces), *(f"{row['path']}:{','.join(row['live'])}" for row in found))
-    return units([{"unit_id": UNIT, "inputs": inputs, "pieces": pieces, "found": found}], _WANTED)
+    if not config.enabled or config.min_cosine_across is None:
+        return unit_schema(_WANTED).empty_table()
+    videos = video_pieces(snapshot, recipe, cosine=config.min_cosine_across)
+    if len(videos) < 2:
+        return unit_schema(_WANTED).empty_table()
+    found = snapshot.packs(DEDUP.name, DUPLICATES)
+    parts = [*videos["text"].to_pylist(), *digest_text(one_list(pack_parts(found))).to_pylist()]
+    columns = {
+        "unit_id": pa.array([UNIT]),
+        "inputs": sha256(pa.array(["".join(map(str, parts))])),
+        "pieces": one_list(pc.list_flatten(videos["pieces"])),
+        "found": one_list(found.to_struct_array()),
+    }
+    return unit_columns(columns, _WANTED)
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:
     config = job.recipe.dedup
-    if _most_crops(job.corpus) <= config.exact_below:
+    if _most_crops(job.snapshot) <= config.exact_below:
         yield from _at_once(job)
         return
     with dedup_buckets.scratch(job.corpus) as folder:
@@ -54,9 +62,9 @@ def _execute(job: Job) -> Iterator[pa.Table]:
             yield from _finish(job, functools.partial(_make_follow, job.corpus, found))
 
 
-def _most_crops(corpus: Corpus) -> int:
+def _most_crops(snapshot: Snapshot) -> int:
     """No fewer crops than the corpus has."""
-    latest = Ledger(corpus, DETECT.name).latest()
+    latest = snapshot.latest(DETECT.name)
     return int(pc.sum(pc.coalesce(latest["crops"], latest["rows_out"])).as_py() or 0)
 
 
@@ -88,9 +96,8 @@ def _make_compare(corpus: Corpus, config: DedupConfig) -> Step:
 
     def compare(row: Row) -> Row:
         crops = crop_features.read_pieces(corpus, CROPS, row["pieces"], list(CROP_COLUMNS))
-        for found in row["found"]:
-            behind = read_live(corpus, DUPLICATES, found["path"], found["live"], ["crop_id"])["crop_id"]
-            crops = crops.filter(pc.invert(pc.is_in(crops["crop_id"], value_set=behind.combine_chunks())))
+        for behind in read_packs(corpus, DUPLICATES, row["found"], ["crop_id"]):
+            crops = crops.filter(pc.invert(pc.is_in(crops["crop_id"], value_set=behind["crop_id"].combine_chunks())))
         known, vectors = crop_features.read_features(corpus, row["pieces"])
         return result({DUPLICATES.name: dedup_across(crops.sort_by("crop_id"), known, vectors, UNIT, config)}, _NONE)
 

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from pipeline.corpus.files import TEMPORARY, Corpus
-from pipeline.corpus.live import read_live
+from pipeline.corpus.packs import PACK_STRUCT, read_packs
 from pipeline.flow import crop_features
 from pipeline.flow.dedup import DUPLICATES
 from pipeline.flow.detect import CROPS
@@ -71,13 +71,11 @@ def _fields(**types: pa.DataType) -> pa.Schema:
     return pa.schema(types)
 
 
-FOUND = pa.struct([pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string()))])
-
 _FILE = pa.struct([pa.field("path", pa.string()), pa.field("rows", pa.int64())])
 _ROW_GROUP = pa.struct([pa.field("path", pa.string()), pa.field("row_group", pa.int64())])
 _PATH = _fields(path=pa.string())
 _PATHS = _fields(paths=pa.list_(pa.string()))
-_VIDEOS = _fields(pieces=pa.list_(crop_features.PIECE), found=pa.list_(FOUND))
+_VIDEOS = _fields(pieces=pa.list_(crop_features.PIECE), found=pa.list_(PACK_STRUCT))
 _GATHERED = _fields(files=pa.list_(_FILE), crops=pa.int64())
 _PLACE = _fields(path=pa.string(), first=pa.int64())
 _PLACED = _fields(path=pa.string(), groups=pa.list_(pa.int64()))
@@ -217,7 +215,7 @@ def _parts(pieces: list[Row], found: list[Row]) -> Iterator[Row]:
 def _part(pieces: Iterable[Row], found: list[Row]) -> Row:
     pieces = list(pieces)
     videos = {unit.rpartition("/")[0] for piece in pieces for unit in piece["live"]}
-    behind = ({"path": row["path"], "live": [name for name in row["live"] if name in videos]} for row in found)
+    behind = (row | {"live": [name for name in row["live"] if name in videos]} for row in found)
     return {"pieces": pieces, "found": [row for row in behind if row["live"]]}
 
 
@@ -246,10 +244,7 @@ def _by_group(placed: list[Row], groups: int) -> list[Row]:
 
 def _make_gather(corpus: Corpus, folder: str) -> Step:
     def gather_part(row: Row) -> Row:
-        behind = [
-            read_live(corpus, DUPLICATES, found["path"], found["live"], ["crop_id"])["crop_id"]
-            for found in row["found"]
-        ]
+        behind = [rows["crop_id"] for rows in read_packs(corpus, DUPLICATES, row["found"], ["crop_id"])]
         names = pa.chunked_array([chunk for column in behind for chunk in column.chunks], pa.string())
         files: list[Row] = []
         waiting: list[pa.Table] = []

@@ -11,14 +11,15 @@ import pyarrow.compute as pc
 
 import schemas.tables
 from pipeline.corpus.files import Corpus
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
 from pipeline.flow import detect_imported
-from pipeline.flow.chunk_units import CHUNK, chunk_rows, facts_of, read_within
-from pipeline.flow.crawl import live_videos
+from pipeline.flow.chunk_units import CHUNK, add_facts, facts_of, read_within
+from pipeline.flow.videos import live_videos
 from pipeline.recipe import Recipe
 from pipeline.run.plan import plan_stage
 from pipeline.run.progress import counted
-from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stage import Job, Stage, unit_columns
 from pipeline.run.stream import Operator, busy_actors_for, stream
 from pipeline.run.units import PICTURES, RESULT, Row, Step, pictures, result
 from pipeline.run.weights_digest import weights_digest
@@ -70,7 +71,7 @@ _DETECTED = pa.schema(
 )
 
 
-def drop_media(corpus: Corpus, recipe: Recipe) -> None:
+def drop_media(snapshot: Snapshot, recipe: Recipe) -> None:
     """Remove the media of videos whose every chunk is done, where the recipe does not keep media.
 
     The media of a video with a quarantined chunk stays, so that ``reidforge retry`` can read it, and so does that of a
@@ -78,24 +79,23 @@ def drop_media(corpus: Corpus, recipe: Recipe) -> None:
     """
     if recipe.crawl.keep_media:
         return
-    plan = plan_stage(corpus, recipe, STAGE)
+    plan = plan_stage(snapshot, recipe, STAGE)
     unfinished = plan.wanted.filter(pc.not_equal(plan.reasons, pa.scalar("done")))
-    finished: set[Any] = set(plan.wanted["media_path"].to_pylist()) - set(unfinished["media_path"].to_pylist())
-    for path in finished:
-        corpus.delete(path)
+    paths = plan.wanted["media_path"].unique()
+    finished = paths.filter(pc.invert(pc.is_in(paths, value_set=unfinished["media_path"].unique())))
+    for path in finished.to_pylist():
+        snapshot.corpus.delete(str(path))
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
     if recipe.detect.source == "imported":
-        return detect_imported.wanted(corpus, recipe, live_videos(corpus))
-    seconds = recipe.detect.chunk_seconds
-    to_read = functools.partial(facts_to_read, sampling=recipe.detect.sampling)
-    rows = [
-        row
-        for video in live_videos(corpus)
-        for row in chunk_rows(video, cut_chunks(video["video_id"], video["frames"], video["fps"], seconds), to_read)
-    ]
-    return units(rows, CHUNK)
+        return detect_imported.wanted(snapshot, recipe)
+    videos = live_videos(snapshot, ["frames", "fps", "media_sha256", "media_path"])
+    chunks = cut_chunks(videos, recipe.detect.chunk_seconds)
+    places = chunks["video"]
+    columns = {name: videos[name].take(places) for name in ("video_id", "media_path")}
+    columns["inputs"] = pc.utf8_slice_codeunits(videos["media_sha256"], 0, 16).take(places)
+    return unit_columns({name: chunks[name] for name in ("unit_id", "start", "stop")} | columns, CHUNK)
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:
@@ -105,7 +105,8 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     actors, cpus, gpus = busy_actors_for(config.actors, config.threads)
     config = _settle(config, actors, gpus)
     operators = _operators(job.corpus, config, actors, cpus, gpus)
-    return stream(job, operators, config.units_per_file)
+    to_read = functools.partial(facts_to_read, sampling=config.sampling)
+    return stream(job, operators, config.units_per_file, complete=add_facts(job.snapshot, to_read))
 
 
 def _operators(corpus: Corpus, config: DetectConfig, actors: int, cpus: float, gpus: float) -> list[Operator]:

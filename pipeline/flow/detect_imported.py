@@ -5,26 +5,27 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 import schemas.tables
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.live import live_files, read_live
-from pipeline.flow.chunk_units import CHUNK, chunk_rows, facts_of, read_within
+from pipeline.corpus.packs import PACK_STRUCT, read_pack
+from pipeline.corpus.snapshot import Snapshot
+from pipeline.flow.chunk_units import CHUNK, add_facts, facts_of, read_within
 from pipeline.flow.discover import LISTINGS
+from pipeline.flow.videos import live_videos
 from pipeline.recipe import Recipe
 from pipeline.run.progress import counted
 from pipeline.run.stage import Job, Writer, units
 from pipeline.run.stream import BUSY_CPUS, Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from schemas.declaration import Table
-from stages.detect.chunks import Chunk, cut_chunks
+from stages.detect.chunks import chunk_table, cut_chunks
 from stages.detect.config import DetectConfig
 from stages.errors import UnitError
 from stages.imports.reference import Reference, find_reference, parse_reference
@@ -44,7 +45,7 @@ IMPORT = Writer(name="import", tables=(LISTINGS, IMPORTED))
 _WANTED = pa.schema(
     [
         *CHUNK,
-        pa.field("boxes_path", pa.string()),
+        pa.field("boxes", PACK_STRUCT),
         pa.field("reference", pa.string()),
     ]
 )
@@ -60,18 +61,20 @@ def identity(config: DetectConfig) -> dict[str, Any]:
     return {name: value for name, value in config.identity().items() if name in _DECIDES}
 
 
-def wanted(corpus: Corpus, recipe: Recipe, videos: Iterable[Row]) -> pa.Table:
+def wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
     """Chunks of crawled videos that have imported boxes."""
-    by_id = {video["video_id"]: video for video in videos}
+    columns = ["frames", "fps", "width", "height", "media_sha256", "media_path"]
+    by_id = {video["video_id"]: video for video in live_videos(snapshot, columns).to_pylist()}
     rows: list[Row] = []
-    for path, imports in live_files(corpus, IMPORT.name, IMPORTED).items():
-        table = read_live(
-            corpus, IMPORTED, path, sorted(set(imports) & set(by_id)), ["video_id", "frame_index", "person", *_BOX]
-        )
-        videos_of_file: list[Any] = pc.unique(table["video_id"]).to_pylist()
-        for video_id in videos_of_file:
+    for pack in snapshot.packs(IMPORT.name, IMPORTED).to_pylist():
+        ours = pack | {"live": sorted(set(pack["live"]) & set(by_id))}
+        table = read_pack(snapshot.corpus, IMPORTED, ours, ["video_id", "frame_index", "person", *_BOX])
+        place = {name: pack[name] for name in ("path", "file", "first_row", "num_rows")}
+        videos_of_pack: list[Any] = pc.unique(table["video_id"]).to_pylist()
+        for video_id in videos_of_pack:
             boxes = table.filter(pc.equal(table["video_id"], pa.scalar(video_id)))
-            rows += [row | {"boxes_path": path} for row in _chunks(by_id[video_id], boxes, recipe)]
+            own = {"boxes": place | {"live": [video_id]}}
+            rows += [row | own for row in _chunks(by_id[video_id], boxes, recipe)]
     return units(rows, _WANTED)
 
 
@@ -79,18 +82,22 @@ def _chunks(video: Row, boxes: pa.Table, recipe: Recipe) -> Iterator[Row]:
     reference = _reference(video, boxes, recipe)
     encoded = json.dumps(vars(reference))
     indices = boxes["frame_index"].to_numpy()
-    for row in chunk_rows(video, _spans(video, int(indices.max()), recipe.detect.chunk_seconds)):
+    same = {name: video[name] for name in ("video_id", "media_path")} | {"reference": encoded}
+    for row in _spans(video, int(indices.max()), recipe.detect.chunk_seconds).to_pylist():
         inside = (row["start"] <= indices) & (indices < row["stop"])
         if inside.any():
             digest = _digest(boxes.filter(pa.array(inside)), reference)
-            yield row | {"inputs": f"{row['inputs']}-{digest}", "reference": encoded}
+            yield row | same | {"inputs": f"{video['media_sha256'][:16]}-{digest}"}
 
 
-def _spans(video: Row, last: int, chunk_seconds: float) -> Iterator[Chunk]:
+def _spans(video: Row, last: int, chunk_seconds: float) -> pa.Table:
     """Chunks of the video, and one for boxes beyond its end."""
-    yield from cut_chunks(video["video_id"], video["frames"], video["fps"], chunk_seconds)
-    if last >= video["frames"]:
-        yield Chunk(f"{video['video_id']}/{video['frames']:08d}-{last + 1:08d}", video["frames"], last + 1)
+    frames = video["frames"]
+    one = pa.table({"video_id": [video["video_id"]], "frames": [frames], "fps": [video["fps"]]})
+    chunks = cut_chunks(one, chunk_seconds).select(["unit_id", "start", "stop"])
+    if last < frames:
+        return chunks
+    return pa.concat_tables([chunks, chunk_table(one["video_id"], np.array([frames]), np.array([last + 1]))])
 
 
 def _reference(video: Row, boxes: pa.Table, recipe: Recipe) -> Reference:
@@ -113,7 +120,8 @@ def cut(job: Job) -> Iterator[pa.Table]:
     """Decode frames and crop the imported boxes; no model is loaded."""
     _log_references(job.todo)
     make_step = functools.partial(_make_cut, job.corpus, job.recipe.detect)
-    return stream(job, [Operator(make_step=make_step, fields=RESULT, cpus=BUSY_CPUS)], job.recipe.detect.units_per_file)
+    operators = [Operator(make_step=make_step, fields=RESULT, cpus=BUSY_CPUS)]
+    return stream(job, operators, job.recipe.detect.units_per_file, complete=add_facts(job.snapshot))
 
 
 def _log_references(todo: pa.Table) -> None:
@@ -167,8 +175,7 @@ def _boxes(corpus: Corpus, row: Row) -> dict[int, Any]:
         & (pc.field("frame_index") >= row["start"])
         & (pc.field("frame_index") < row["stop"])
     )
-    with corpus.open(row["boxes_path"]) as file:
-        table = pq.read_table(file, columns=["frame_index", *_BOX], filters=chosen)
+    table = read_pack(corpus, IMPORTED, row["boxes"], ["video_id", "frame_index", *_BOX]).filter(chosen)
     indices = table["frame_index"].to_numpy()
     boxes = np.column_stack([table[name].to_numpy() for name in _BOX]).astype(np.float32)
     return {int(index): boxes[indices == index] for index in np.unique(indices)}

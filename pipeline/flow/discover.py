@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus.files import Corpus
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.stream import Operator, stream
@@ -23,7 +23,7 @@ LISTINGS = Table(
 )
 
 
-def _wanted(_: Corpus, recipe: Recipe) -> pa.Table:
+def _wanted(_: Snapshot, recipe: Recipe) -> pa.Table:
     return units([{"unit_id": query, "inputs": ""} for query in listing_queries(recipe.crawl)], pa.schema([]))
 
 

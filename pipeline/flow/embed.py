@@ -7,13 +7,15 @@ from typing import Any
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus.files import Corpus, digest
-from pipeline.corpus.live import live_files, read_live, stem
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.grouping import digest_lists, joined
+from pipeline.corpus.packs import PACK, read_pack
+from pipeline.corpus.snapshot import Snapshot, stems
 from pipeline.errors import UserError
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
-from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stage import Job, Stage, unit_columns
 from pipeline.run.stream import Operator, actors_for, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from pipeline.run.weights_digest import weights_digest
@@ -37,21 +39,18 @@ EVIDENCE = Table(
 
 _COLUMNS = ["crop_id", "video_id", "jpeg", "keypoints", "objects"]
 
-_WANTED = pa.schema([pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string()))])
 _READ = pa.schema([pa.field("crops", pa.large_binary())])
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
-    return file_units(live_files(corpus, DETECT.name, CROPS), recipe.embed.slug)
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    return pack_units(snapshot.packs(DETECT.name, CROPS), recipe.embed.slug)
 
 
-def file_units(files: dict[str, list[str]], scope: str) -> pa.Table:
-    """One unit per file. It is stale when the rows that count in the file change."""
-    rows = [
-        {"unit_id": f"{scope}/{stem(path)}", "inputs": digest(*live), "path": path, "live": live}
-        for path, live in files.items()
-    ]
-    return units(rows, _WANTED)
+def pack_units(packs: pa.Table, scope: str) -> pa.Table:
+    """One unit per pack, with the columns of ``PACK``. It is stale when the rows that count in the pack change."""
+    columns = {name: packs[name] for name in PACK.names}
+    unit_id = joined("/", scope, stems(packs["path"]))
+    return unit_columns({"unit_id": unit_id, "inputs": digest_lists(packs["live"]), **columns}, PACK)
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:
@@ -66,13 +65,13 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 
 def read_operator(corpus: Corpus, actors: int) -> Operator:
-    """Reads the crops of a unit of ``file_units``, ahead of a pool of this many actors."""
+    """Reads the crops of a unit of ``pack_units``, ahead of a pool of this many actors."""
     return Operator(make_step=functools.partial(_make_read, corpus), fields=_READ, cpus=0.25, tasks=2 * actors)
 
 
 def _make_read(corpus: Corpus) -> Step:
     def read(row: Row) -> Row:
-        crops = read_live(corpus, CROPS, row["path"], row["live"], _COLUMNS)
+        crops = read_pack(corpus, CROPS, row, _COLUMNS)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, crops.schema) as writer:
             writer.write_table(crops)

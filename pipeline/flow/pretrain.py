@@ -13,7 +13,7 @@ import pyarrow as pa
 
 import schemas.tables
 from pipeline.corpus.files import Corpus, digest
-from pipeline.corpus.live import live_files
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import publish
 from pipeline.flow.manifest_stream import Share, count_rows, stream_split
 from pipeline.recipe import Recipe
@@ -41,14 +41,15 @@ POLL_SECONDS = 1.0
 _STATE = re.compile(r"checkpoints/(step-\d+)/")
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
-    files = _manifest(corpus, recipe)
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    files = _manifest(snapshot, recipe)
     rows = [{"unit_id": recipe.caption.variant, "inputs": digest(*files)}] if files else []
     return units(rows, pa.schema([]))
 
 
-def _manifest(corpus: Corpus, recipe: Recipe) -> list[str]:
-    return list(live_files(corpus, publish.NAME, publish.MANIFEST, recipe.caption.variant))
+def _manifest(snapshot: Snapshot, recipe: Recipe) -> list[str]:
+    packs = snapshot.packs(publish.NAME, publish.MANIFEST, recipe.caption.variant)
+    return [str(path) for path in packs["path"].to_pylist()]
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:
@@ -169,7 +170,7 @@ def train_share(
     from stages.pretrain.loop import train
     from stages.pretrain.methods import METHODS
 
-    files, config = _manifest(corpus, recipe), recipe.pretrain
+    files, config = _manifest(Snapshot(corpus), recipe), recipe.pretrain
     method = METHODS[config.method]
     validate = bool(method.evaluation_columns) and count_rows(corpus, files, "val") > 0
     with tempfile.TemporaryDirectory(prefix="reidforge-") as scratch:

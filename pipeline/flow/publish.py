@@ -3,21 +3,23 @@
 import functools
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import schemas.tables
 from pipeline.corpus.files import Corpus, digest
-from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.live import derived, live_files, read_live, scan, stem
+from pipeline.corpus.grouping import digest_lists, joined, one_list, places_of, structs, whole
+from pipeline.corpus.packs import PACK_FIELDS, PACK_STRUCT, pack_parts, read_pack
+from pipeline.corpus.snapshot import Snapshot, derived, stems
 from pipeline.flow import caption, embed
-from pipeline.flow.crawl import live_videos
 from pipeline.flow.crop_marks import mark_parts, read_marks
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
+from pipeline.flow.videos import live_videos
 from pipeline.recipe import Recipe
-from pipeline.run.stage import Job, Stage, Writer, units
+from pipeline.run.stage import Job, Stage, Writer, unit_columns, units
 from pipeline.run.stream import Operator, parts
 from pipeline.run.units import OUTCOME, Row, Step
 from schemas.declaration import Table
@@ -39,79 +41,95 @@ MANIFEST = Table(
 
 log = logging.getLogger("reidforge")
 
-_PART = pa.schema(
-    [pa.field("path", pa.string()), pa.field("live", pa.list_(pa.string())), pa.field("captions", pa.string())]
-)
+_PART = pa.schema([*PACK_FIELDS, pa.field("captions", PACK_STRUCT)])
 _WRITTEN_FIELDS: list["pa.Field[Any]"] = [pa.field("output", pa.string()), pa.field("rows", pa.int64())]
 _WRITTEN = pa.schema(_WRITTEN_FIELDS)
 
 
-def _wanted(before: Sequence[Writer], corpus: Corpus, recipe: Recipe) -> pa.Table:
-    pieces = _pieces(corpus, recipe)
-    if not pieces:
+def _wanted(before: Sequence[Writer], snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    pieces = _pieces(snapshot, recipe)
+    if not len(pieces):
         return units([], pa.schema([]))
-    inputs = digest(
-        *(f"{row['path']}:{','.join(row['live'])}:{row['captions']}" for row in pieces), *mark_parts(corpus, before)
-    )
-    return units([{"unit_id": recipe.caption.variant, "inputs": inputs}], pa.schema([]))
+    captions = pc.struct_field(whole(pieces["captions"]), "path")
+    parts = pa.chunked_array([joined(":", pack_parts(pieces), captions), *mark_parts(snapshot, before)])
+    inputs = digest_lists(one_list(parts))
+    return unit_columns({"unit_id": pa.array([recipe.caption.variant]), "inputs": inputs}, pa.schema([]))
 
 
-def _pieces(corpus: Corpus, recipe: Recipe) -> list[Row]:
-    """Files of crops with captions, each with its file of captions."""
-    embedded = derived(corpus, embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug)
-    captions = derived(corpus, caption.STAGE.name, caption.CAPTIONS, recipe.caption.variant)
-    sources = {
-        path: captions.get(stem(embedded.get(stem(path), ""))) for path in live_files(corpus, DETECT.name, CROPS)
-    }
-    return [
-        {"path": path, "live": live, "captions": sources[path]}
-        for path, live in live_files(corpus, DETECT.name, CROPS).items()
-        if sources[path]
-    ]
+def _pieces(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    """Packs of crops with captions, rows of ``_PART``, sorted by path."""
+    crops = snapshot.packs(DETECT.name, CROPS)
+    embedded = derived(snapshot.packs(embed.STAGE.name, embed.EMBEDDINGS, recipe.embed.slug))
+    captioned = derived(snapshot.packs(caption.STAGE.name, caption.CAPTIONS, recipe.caption.variant))
+    features = embedded["path"].take(places_of(stems(crops["path"]), embedded, "stem"))
+    places = places_of(stems(features), captioned, "stem")
+    found = places.is_valid()
+    captions = structs(captioned.take(places.filter(found)), PACK_FIELDS)
+    return crops.filter(found).append_column("captions", captions)
 
 
 def _execute(before: Sequence[Writer], job: Job) -> Iterator[pa.Table]:
     import ray
 
-    corpus, recipe = job.corpus, job.recipe
+    snapshot, recipe = job.snapshot, job.recipe
     (unit,) = job.todo.to_pylist()
-    videos = pa.Table.from_pylist(list(live_videos(corpus)), schema=schemas.tables.VIDEOS)
-    marks = read_marks(corpus, before)
-    plan = _plan(corpus, recipe, videos, marks)
+    videos = live_videos(snapshot, ["license", "source_url", "query"])
+    marks = read_marks(snapshot, before)
+    plan = _plan(snapshot, recipe, videos, marks)
     log.info("publish: %s", plan.statement)
-    make_write = functools.partial(_make_write, job, unit, plan, videos, _fingerprints(corpus), ray.put(marks))
-    written = parts(_pieces(corpus, recipe), _PART, Operator(make_step=make_write, fields=_WRITTEN, cpus=1.0))
+    known = ray.put(marks)
+    make_write = functools.partial(
+        _make_write,
+        _Target(job.corpus, recipe, job.scope, job.fingerprint),
+        unit,
+        plan,
+        videos,
+        _fingerprints(snapshot),
+        known,
+    )
+    written = parts(
+        _pieces(snapshot, recipe).to_pylist(), _PART, Operator(make_step=make_write, fields=_WRITTEN, cpus=1.0)
+    )
     yield _outcome(unit, job, written)
 
 
-def _plan(corpus: Corpus, recipe: Recipe, videos: pa.Table, marks: pa.Table) -> SplitPlan:
-    crops = pa.concat_tables(scan(corpus, DETECT.name, CROPS, list(CROP_COLUMNS)))
+def _plan(snapshot: Snapshot, recipe: Recipe, videos: pa.Table, marks: pa.Table) -> SplitPlan:
+    crops = snapshot.read(DETECT.name, CROPS, CROP_COLUMNS)
     scope = recipe.caption.variant
-    captions = scan(corpus, caption.STAGE.name, caption.CAPTIONS, ["crop_id", "captions"], scope)
-    return plan_manifest(marked(crops, marks), pa.concat_tables(captions), videos, recipe.publish)
+    captions = snapshot.read(caption.STAGE.name, caption.CAPTIONS, ["crop_id", "captions"], scope)
+    return plan_manifest(marked(crops, marks), captions, videos, recipe.publish)
 
 
-def _fingerprints(corpus: Corpus) -> dict[str, dict[str, str]]:
+def _fingerprints(snapshot: Snapshot) -> dict[str, dict[str, str]]:
     """Fingerprint by unit, for the stages in the manifest's provenance."""
     found = {}
     for stage in ("detect", "caption"):
-        latest = Ledger(corpus, stage).latest()
+        latest = snapshot.latest(stage)
         unit_ids: list[Any] = latest["unit_id"].to_pylist()
         fingerprints: list[Any] = latest["fingerprint"].to_pylist()
         found[stage] = dict(zip(unit_ids, fingerprints, strict=True))
     return found
 
 
+class _Target(NamedTuple):
+    """What a task needs of the job: not the snapshot, which holds the ledgers of the corpus."""
+
+    corpus: Corpus
+    recipe: Recipe
+    scope: str
+    fingerprint: str
+
+
 def _make_write(
-    job: Job, unit: Row, plan: SplitPlan, videos: pa.Table, fingerprints: dict[str, dict[str, str]], marks: Any
+    job: _Target, unit: Row, plan: SplitPlan, videos: pa.Table, fingerprints: dict[str, dict[str, str]], marks: Any
 ) -> Step:
     import ray
 
     known = ray.get(marks)
 
     def write(row: Row) -> Row:
-        crops = marked(read_live(job.corpus, CROPS, row["path"], row["live"]), known)
-        captions = job.corpus.read_table(row["captions"])
+        crops = marked(read_pack(job.corpus, CROPS, row), known)
+        captions = read_pack(job.corpus, caption.CAPTIONS, row["captions"])
         table = manifest_table(crops, captions, videos, plan, unit["unit_id"], fingerprints, job.recipe.publish)
         name = digest(job.fingerprint, unit["inputs"], row["path"])
         output = f"{MANIFEST.under(job.scope)}/{name}.parquet"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus.files import Corpus
-from pipeline.corpus.live import live_files
+from pipeline.corpus.packs import PACK
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
 from pipeline.flow import embed
 from pipeline.flow.detect import CROPS
@@ -20,9 +20,9 @@ from pipeline.run.weights_digest import weights_digest
 from stages.embed.reid_model import ReidConfig
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
-    files = live_files(corpus, DETECT.name, CROPS) if recipe.reid.model is not None else {}
-    return embed.file_units(files, recipe.reid.slug)
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    packs = PACK.empty_table() if recipe.reid.model is None else snapshot.packs(DETECT.name, CROPS)
+    return embed.pack_units(packs, recipe.reid.slug)
 
 
 def _execute(job: Job) -> Iterator[pa.Table]:

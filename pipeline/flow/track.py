@@ -7,14 +7,16 @@ from typing import Any
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.grouping import joined, places_of, sha256
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
 from pipeline.flow import crop_features
-from pipeline.flow.crawl import live_videos
 from pipeline.flow.detect import DETECTIONS
 from pipeline.flow.detect import STAGE as DETECT
+from pipeline.flow.videos import live_videos
 from pipeline.recipe import Recipe
-from pipeline.run.stage import Job, Stage, units
+from pipeline.run.stage import Job, Stage, unit_columns, unit_schema
 from pipeline.run.stream import Operator, stream
 from pipeline.run.units import RESULT, Row, Step, result
 from schemas.declaration import Mark, Table
@@ -43,23 +45,23 @@ _WANTED = pa.schema(
 )
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
     if recipe.track.tracker is None:
-        return units([], _WANTED)
-    fps = {row["video_id"]: row["fps"] for row in live_videos(corpus)}
-    looks = crop_features.feature_files(corpus, recipe, "reid") if recipe.track.appearance else {}
-    rows = [
-        {
-            "unit_id": video,
-            "inputs": digest(str(fps[video]), *crop_features.digest_parts(pieces)),
-            "pieces": pieces,
-            "fps": fps[video],
-            "step": _step(recipe, fps[video]),
-        }
-        for video, pieces in crop_features.pieces_by_video(corpus, DETECTIONS, looks).items()
-        if video in fps
-    ]
-    return units(rows, _WANTED)
+        return unit_schema(_WANTED).empty_table()
+    looks = crop_features.feature_packs(snapshot, recipe, "reid" if recipe.track.appearance else None)
+    found = crop_features.pieces_by_video(snapshot, DETECTIONS, looks)
+    videos = live_videos(snapshot, ["fps"])
+    places = places_of(found["video_id"], videos, "video_id")
+    found = found.append_column("fps", videos["fps"].take(places)).filter(places.is_valid())
+    rates: list[Any] = found["fps"].to_pylist()
+    # Written as Python does: a digest of "25" would make the units of corpora with "25.0" stale.
+    heads = pa.array([f"{len(str(fps))}:{fps}" for fps in rates], pa.string())
+    columns = {
+        "unit_id": found["video_id"],
+        "inputs": sha256(joined("", heads, found["text"])),
+        "step": pa.array([_step(recipe, fps) for fps in rates], pa.int64()),
+    }
+    return unit_columns(columns | {name: found[name] for name in ("pieces", "fps")}, _WANTED)
 
 
 def _step(recipe: Recipe, fps: float) -> int:

@@ -6,26 +6,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.corpus.files import Corpus
-from pipeline.corpus.ledger import Ledger, query
+from pipeline.corpus.grouping import filled, places_of, whole
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.recipe import Recipe
 from pipeline.run.stage import Stage
-
-_JOIN = """
-SELECT w.unit_id, CASE
-        WHEN l.unit_id IS NULL OR l.status = 'retired' THEN 'new'
-        WHEN l.fingerprint <> $fingerprint THEN 'recipe changed'
-        WHEN l.inputs <> w.inputs THEN 'input changed'
-        WHEN l.status IN ('ok', 'empty') THEN 'done'
-        ELSE l.status
-    END AS reason,
-    CASE WHEN l.fingerprint = $fingerprint AND l.inputs = w.inputs THEN coalesce(l.attempts, 0) ELSE 0 END AS attempts
-FROM wanted w LEFT JOIN latest l ON l.unit_id = w.unit_id
-"""
-
-_UNWANTED = """
-SELECT l.* FROM latest l ANTI JOIN wanted w ON l.unit_id = w.unit_id WHERE l.status <> 'retired'
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +23,7 @@ class Plan:
         wanted: Every unit that the recipe wants, with the columns that its first step reads.
         reasons: Reason per unit, in the order of ``wanted``: new, recipe changed, input changed, failed, quarantined
             or done.
-        attempts: Attempts so far per unit, under this fingerprint and these inputs.
+        attempts: Attempts so far per unit, under this fingerprint and these inputs, in the same order.
         retired: Ledger rows of units that the recipe no longer wants.
     """
 
@@ -48,7 +32,7 @@ class Plan:
     fingerprint: str
     wanted: pa.Table
     reasons: "pa.Array[Any]"
-    attempts: dict[str, int]
+    attempts: "pa.Array[Any]"
     retired: pa.Table
 
     def counts(self) -> dict[str, int]:
@@ -60,43 +44,82 @@ class Plan:
 
     def todo(self, *, retry: bool = False) -> pa.Table:
         """Units to run; quarantined ones only with ``retry``."""
+        return self.wanted.filter(self._open(retry=retry))
+
+    def attempted(self, *, retry: bool = False) -> dict[str, int]:
+        """Attempts so far of the units to run that had any; none count with ``retry``."""
+        if retry:
+            return {}
+        tried = pc.and_(self._open(retry=retry), pc.greater(self.attempts, pa.scalar(0)))
+        units: list[Any] = self.wanted["unit_id"].filter(tried).to_pylist()
+        counts: list[Any] = self.attempts.filter(tried).to_pylist()
+        return dict(zip(units, counts, strict=True))
+
+    def _open(self, *, retry: bool) -> "pa.BooleanArray":
         settled = ["done"] if retry else ["done", "quarantined"]
-        return self.wanted.filter(pc.invert(pc.is_in(self.reasons, pa.array(settled))))
+        return pc.invert(pc.is_in(self.reasons, pa.array(settled)))
 
 
-def make_plan(corpus: Corpus, stage: str, scope: str, fingerprint: str, wanted: pa.Table, *, retires: bool) -> Plan:
+def make_plan(snapshot: Snapshot, stage: str, scope: str, fingerprint: str, wanted: pa.Table, *, retires: bool) -> Plan:
     """Compare the units that the recipe wants with those that the ledger has.
 
     Args:
-        corpus: The corpus.
+        snapshot: What counts.
         stage: Name of the stage.
         scope: Model or variant of the recipe; units of other scopes are ignored.
         fingerprint: Current configuration of the stage.
         wanted: Columns unit_id, inputs and those that the first step reads; one row per unit.
         retires: Whether units that are no longer wanted lose their rows.
     """
-    latest = query("SELECT * FROM latest WHERE scope = $scope", {"scope": scope}, latest=Ledger(corpus, stage).latest())
-    keys = wanted.select(["unit_id", "inputs"])
-    judged = query(_JOIN, {"fingerprint": fingerprint}, wanted=keys, latest=latest).to_pydict()
-    reasons = dict(zip(judged["unit_id"], judged["reason"], strict=True))
+    latest = snapshot.latest(stage)
+    latest = latest.filter(pc.equal(latest["scope"], pa.scalar(scope)))
+    reasons, attempts = _judge(wanted, latest, fingerprint)
     return Plan(
         stage=stage,
         scope=scope,
         fingerprint=fingerprint,
         wanted=wanted,
-        reasons=pa.array([reasons[unit] for unit in wanted["unit_id"].to_pylist()], pa.string()),
-        attempts=dict(zip(judged["unit_id"], judged["attempts"], strict=True)),
-        retired=query(_UNWANTED, wanted=keys, latest=latest) if retires else latest.slice(0, 0),
+        reasons=reasons,
+        attempts=attempts,
+        retired=_unwanted(wanted, latest) if retires else latest.slice(0, 0),
     )
 
 
-def plan_stage(corpus: Corpus, recipe: Recipe, stage: Stage) -> Plan:
+def _judge(wanted: pa.Table, latest: pa.Table, fingerprint: str) -> "tuple[pa.Array[Any], pa.Array[Any]]":
+    """Reason and attempts of each wanted unit."""
+    known = latest.take(places_of(wanted["unit_id"], latest, "unit_id"))
+    status = whole(known["status"])
+    rules = {
+        "new": filled(pc.equal(status, pa.scalar("retired")), True),
+        "recipe changed": filled(pc.not_equal(known["fingerprint"], pa.scalar(fingerprint)), False),
+        "input changed": filled(pc.not_equal(known["inputs"], wanted["inputs"]), False),
+        "done": pc.is_in(status, pa.array(["ok", "empty"])),
+    }
+    changed = pc.or_(rules["recipe changed"], rules["input changed"])
+    attempts = pc.if_else(changed, pa.scalar(0, pa.int32()), filled(known["attempts"], 0))
+    return _first_of(rules, status), whole(attempts)
+
+
+def _first_of(rules: "dict[str, Any]", otherwise: "pa.Array[Any]") -> "pa.Array[Any]":
+    """Name of the first rule that is true in each row."""
+    # Any: the stubs admit no mixture of constants and columns.
+    choose: Any = pc.case_when
+    conditions = pc.make_struct(*map(whole, rules.values()), field_names=list(rules))
+    return whole(choose(conditions, *(pa.scalar(name) for name in rules), otherwise))
+
+
+def _unwanted(wanted: pa.Table, latest: pa.Table) -> pa.Table:
+    gone = pc.invert(pc.is_in(latest["unit_id"], value_set=wanted["unit_id"].combine_chunks()))
+    return latest.filter(pc.and_(gone, pc.not_equal(latest["status"], pa.scalar("retired"))))
+
+
+def plan_stage(snapshot: Snapshot, recipe: Recipe, stage: Stage) -> Plan:
     """Compare a stage's wanted units with its ledger."""
     return make_plan(
-        corpus,
+        snapshot,
         stage.name,
         stage.scope(recipe),
         stage.fingerprint(recipe),
-        stage.wanted(corpus, recipe),
+        stage.wanted(snapshot, recipe),
         retires=stage.retires,
     )

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, LedgerWriter, retired
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import RunFailed
 from pipeline.recipe import Recipe
 from pipeline.run.announcement import announce
@@ -55,11 +56,16 @@ class StageSummary:
 class RunContext:
     """What all stages of one run share."""
 
-    corpus: Corpus
+    snapshot: Snapshot
     recipe: Recipe
     run_id: str
     console: Console
     retry: bool = False
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus that is built."""
+        return self.snapshot.corpus
 
 
 def run_stages(run: RunContext, stages: Sequence[Stage]) -> Iterator[StageSummary]:
@@ -71,7 +77,7 @@ def run_stages(run: RunContext, stages: Sequence[Stage]) -> Iterator[StageSummar
 def run_stage(run: RunContext, stage: Stage) -> StageSummary:
     """Run one stage: passes over the units to do, until each is done or quarantined."""
     began = time.monotonic()
-    plan = plan_stage(run.corpus, run.recipe, stage)
+    plan = plan_stage(run.snapshot, run.recipe, stage)
     summary = StageSummary(stage=stage.name, wanted=plan.wanted.num_rows)
     with LedgerWriter(Ledger(run.corpus, stage.name)) as ledger:
         ledger.add(retired(row, run.run_id) for row in plan.retired.to_pylist())
@@ -79,14 +85,15 @@ def run_stage(run: RunContext, stage: Stage) -> StageSummary:
         _run_passes(run, stage, plan, ledger, summary)
     if summary.ran or plan.retired.num_rows:
         Ledger(run.corpus, stage.name).compact()
-    stage.finish(run.corpus, run.recipe)
+    run.snapshot.refresh()
+    stage.finish(run.snapshot, run.recipe)
     _count_failures(run, stage, plan, summary)
     summary.seconds = time.monotonic() - began
     return summary
 
 
 def _run_passes(run: RunContext, stage: Stage, plan: Plan, ledger: LedgerWriter, summary: StageSummary) -> None:
-    attempts = {} if run.retry else dict(plan.attempts)
+    attempts = plan.attempted(retry=run.retry)
     todo = plan.todo(retry=run.retry)
     if not todo.num_rows:
         return
@@ -98,7 +105,7 @@ def _run_passes(run: RunContext, stage: Stage, plan: Plan, ledger: LedgerWriter,
         again: list[str] = []
         with stage_progress(run.console, stage.name, stage.unit, todo.num_rows) as progress:
             job = Job(
-                corpus=run.corpus,
+                snapshot=run.snapshot,
                 recipe=run.recipe,
                 fingerprint=plan.fingerprint,
                 scope=plan.scope,
@@ -144,9 +151,9 @@ def _ledger_row(outcome: dict[str, Any], run: RunContext, plan: Plan, attempts: 
 
 
 def _count_failures(run: RunContext, stage: Stage, plan: Plan, summary: StageSummary) -> None:
-    latest = Ledger(run.corpus, stage.name).latest()
-    wanted = pc.is_in(latest["unit_id"], plan.wanted["unit_id"])
-    bad = latest.filter(pc.and_(wanted, pc.is_in(latest["status"], pa.array(["failed", "quarantined"]))))
+    latest = run.snapshot.latest(stage.name)
+    bad = latest.filter(pc.is_in(latest["status"], pa.array(["failed", "quarantined"])))
+    bad = bad.filter(pc.is_in(bad["unit_id"], value_set=plan.wanted["unit_id"].combine_chunks()))
     summary.failed = bad.num_rows
     kinds: list[Any] = bad["error_type"].to_pylist()
     messages: list[Any] = bad["error_message"].to_pylist()

@@ -53,7 +53,12 @@ class Operator:
 
 
 def stream(
-    job: Job, operators: Sequence[Operator], units_per_file: int, *, units_per_task: int = 1
+    job: Job,
+    operators: Sequence[Operator],
+    units_per_file: int,
+    *,
+    units_per_task: int = 1,
+    complete: Callable[[pa.Table], pa.Table] | None = None,
 ) -> Iterator[pa.Table]:
     """Run the operators over the job's units, write their tables, and yield outcomes as units finish.
 
@@ -63,8 +68,11 @@ def stream(
         units_per_file: Units whose rows share a file.
         units_per_task: Most units that one call of an operator takes; more than 1 only for units without pictures and
             operators without actors. A task costs Ray some tens of milliseconds, more than many a unit.
+        complete: Adds columns that the first operator reads to the units of a wave; None = they have them. What is
+            large, such as the seek points of a video, is not kept for all units of a pass.
     """
-    for wave in _waves(job.todo):
+    for planned in _waves(job.todo):
+        wave = complete(planned) if complete else planned
         per_task = _per_task(wave.num_rows, units_per_task)
         back: list[Any] = []
         for outcomes in _run_wave(job, operators, wave, units_per_file, per_task):

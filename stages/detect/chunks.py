@@ -3,36 +3,54 @@
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.arrays import Codes, Column, arrow, table_of
 from stages.detect.config import SamplingConfig
 
 # Products such as 3 * 0.1 s * 30 fps must not land just above the frame that they mean.
 _HAIR = 1e-6
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Frames ``start`` to ``stop`` (excluded) of a video."""
-
-    unit_id: str
-    start: int
-    stop: int
-
-
-def cut_chunks(video_id: str, frames: int, fps: float, chunk_seconds: float) -> Iterator[Chunk]:
-    """Cut a video into chunks of about ``chunk_seconds``, by its mean frame rate.
+def cut_chunks(videos: pa.Table, chunk_seconds: float) -> pa.Table:
+    """Cut videos into chunks of about ``chunk_seconds``, by their mean frame rates.
 
     Args:
-        video_id: Video; the chunk's unit_id is ``<video_id>/<start>-<stop>``, eight digits each.
-        frames: Frames of the video.
-        fps: Mean frames per second.
+        videos: Columns video_id, frames and fps.
         chunk_seconds: Running time of a chunk, seconds.
+
+    Returns:
+        One row per chunk, in the order of the videos and of time: unit_id, which is
+        ``<video_id>/<start>-<stop>`` with eight digits each; start and stop, its frame indices, stop excluded; and
+        video, the position of its video.
     """
-    length = max(1, round(fps * chunk_seconds))
-    for start in range(0, frames, length):
-        stop = min(start + length, frames)
-        yield Chunk(f"{video_id}/{start:08d}-{stop:08d}", start, stop)
+    frames = np.asarray(videos["frames"].to_numpy(), np.int64)
+    length = np.maximum(1, np.rint(videos["fps"].to_numpy() * chunk_seconds)).astype(np.int64)
+    counts = -(-frames // length)
+    video = np.repeat(np.arange(len(frames)), counts)
+    number = np.arange(len(video)) - np.repeat(np.cumsum(counts) - counts, counts)
+    start = number * length[video]
+    stop = np.minimum(start + length[video], frames[video])
+    return chunk_table(videos["video_id"].take(arrow(video)), start, stop).append_column("video", arrow(video))
+
+
+def chunk_table(video_id: Column, start: Codes, stop: Codes) -> pa.Table:
+    """Columns unit_id, start and stop of chunks.
+
+    Args:
+        video_id: Videos, strings [N].
+        start: First frame index of each, int64 [N].
+        stop: Frame index past its last, int64 [N].
+    """
+    # Any: the stubs admit a lone kind of column only.
+    join: Any = pc.binary_join_element_wise
+    spans: list[Any] = [pc.utf8_lpad(pc.cast(arrow(ends), pa.string()), 8, "0") for ends in (start, stop)]
+    unit_id = join(video_id, join(*spans, "-"), "/")
+    return table_of({"unit_id": unit_id, "start": arrow(start), "stop": arrow(stop)})
 
 
 def sampled(start: int, stop: int, sampling: SamplingConfig, fps: float, key_frames: Sequence[int] = ()) -> list[int]:

@@ -7,9 +7,9 @@ import pytest
 
 import schemas.tables
 from benchmarks.captions import labelled, rendered, speed, variant_million
-from pipeline.corpus.live import live_files
 from pipeline.flow.embed import EMBEDDINGS
 from tests.evaluation.captions.test_labelled_sets import pa100k
+from tests.local import live_files
 from tests.runs import tiny_clip
 
 

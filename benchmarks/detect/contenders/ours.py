@@ -12,9 +12,9 @@ import schemas.tables
 from benchmarks.detect.measure import FLOOR, MAX_ASPECT, MIN_ASPECT, MIN_CONFIDENCE, MIN_WIDTH, Task, report
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.live import live_files
-from pipeline.flow.crawl import VIDEOS
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow.detect import CROPS, STAGE
+from pipeline.flow.videos import VIDEOS
 from pipeline.recipe import Recipe
 from pipeline.run import cluster
 from pipeline.run.runner import RunContext, StageSummary, run_stage
@@ -73,13 +73,13 @@ def _outcome(unit: str) -> dict[str, object]:
 def detect(corpus: Corpus, recipe: Recipe) -> StageSummary:
     """Run the detect stage on the running cluster."""
     with Path(os.devnull).open("w") as nowhere:
-        run = RunContext(corpus=corpus, recipe=recipe, run_id="bench", console=Console(file=nowhere))
+        run = RunContext(snapshot=Snapshot(corpus), recipe=recipe, run_id="bench", console=Console(file=nowhere))
         return run_stage(run, STAGE)
 
 
 def count(corpus: Corpus, table: Table) -> int:
     """Number of valid rows of a table."""
-    return sum(corpus.read_table(path, ["unit_id"]).num_rows for path in live_files(corpus, STAGE.name, table))
+    return Snapshot(corpus).read(STAGE.name, table, ["unit_id"]).num_rows
 
 
 def main() -> None:

@@ -17,10 +17,11 @@ import schemas.tables as tables
 from pipeline.audit import catalog
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.live import live_files, read_live
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
 from pipeline.flow.detect import CROPS
 from tests.corpora import MODEL, crop_rows, ledger_row, small_corpus
+from tests.local import live_files, read_live
 
 VIEWS = {
     "attributes": 180,
@@ -132,7 +133,7 @@ def test_views_and_columns_are_documented(corpus, opened):
 def test_live_is_what_the_ledger_says(corpus, opened):
     shown = set(opened(corpus).execute("SELECT scope, unit_id, fingerprint, path FROM live").fetchall())
     stages = ("discover", "crawl", "detect", "embed", "caption", "publish", "pretrain")
-    rows = [row for stage in stages for row in Ledger(corpus, stage).live().to_pylist()]
+    rows = [row for stage in stages for row in Snapshot(corpus).live(stage).to_pylist()]
     assert shown == {tuple(row.values()) for row in rows}
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, LedgerWriter, retired
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.run.plan import make_plan
 
 ROW: dict[str, Any] = {
@@ -27,12 +28,12 @@ def test_the_newest_row_of_a_unit_counts(ledger: Ledger) -> None:
     (row,) = ledger.latest().to_pylist()
     assert row["status"] == "failed"
     assert ledger.history().num_rows == 2
-    assert ledger.live().num_rows == 0
+    assert Snapshot(ledger.corpus).live(ledger.stage).num_rows == 0
 
 
 def test_live_names_every_file_of_finished_units_only(ledger: Ledger) -> None:
     ledger.append([ROW, ROW | {"unit_id": "v/1", "status": "quarantined"}, ROW | {"unit_id": "v/2", "status": "empty"}])
-    live = {(row["unit_id"], row["path"]) for row in ledger.live().to_pylist()}
+    live = {(row["unit_id"], row["path"]) for row in Snapshot(ledger.corpus).live(ledger.stage).to_pylist()}
     assert live == {(unit, path) for unit in ("v/0", "v/2") for path in ROW["outputs"]}
 
 
@@ -102,7 +103,7 @@ def test_the_time_of_commit_is_set_by_the_ledger(ledger: Ledger) -> None:
 def test_a_plan_gives_the_reason_for_each_unit(ledger: Ledger, row: dict[str, Any], reason: str) -> None:
     ledger.append([ROW | row])
     wanted = pa.table({"unit_id": ["v/0"], "inputs": ["i1"]})
-    plan = make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=True)
+    plan = make_plan(Snapshot(ledger.corpus), "detect", "", "f1", wanted, retires=True)
     assert plan.reasons.to_pylist() == [reason]
     assert plan.todo().num_rows == (0 if reason in ("done", "quarantined") else 1)
     assert plan.todo(retry=True).num_rows == (0 if reason == "done" else 1)
@@ -111,9 +112,9 @@ def test_a_plan_gives_the_reason_for_each_unit(ledger: Ledger, row: dict[str, An
 def test_units_that_are_not_wanted_any_more_are_retired_in_their_scope_only(ledger: Ledger) -> None:
     ledger.append([ROW, ROW | {"unit_id": "v/1"}, ROW | {"unit_id": "v/2", "scope": "other"}])
     wanted = pa.table({"unit_id": ["v/0"], "inputs": ["i1"]})
-    plan = make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=True)
+    plan = make_plan(Snapshot(ledger.corpus), "detect", "", "f1", wanted, retires=True)
     assert plan.retired["unit_id"].to_pylist() == ["v/1"]
-    assert make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=False).retired.num_rows == 0
+    assert make_plan(Snapshot(ledger.corpus), "detect", "", "f1", wanted, retires=False).retired.num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -138,10 +139,10 @@ def test_a_retired_unit_has_no_files(ledger: Ledger) -> None:
     ledger.append([retired(row, "later") for row in ledger.latest().to_pylist()])
     (row,) = ledger.latest().to_pylist()
     assert (row["status"], row["outputs"], row["rows_out"], row["run_id"]) == ("retired", [], 0, "later")
-    assert ledger.live().num_rows == 0
+    assert Snapshot(ledger.corpus).live(ledger.stage).num_rows == 0
 
 
 def test_a_retired_unit_is_not_retired_again(ledger: Ledger) -> None:
     ledger.append([ROW | {"status": "retired"}])
     wanted = pa.table({"unit_id": ["v/9"], "inputs": ["i1"]})
-    assert make_plan(ledger.corpus, "detect", "", "f1", wanted, retires=True).retired.num_rows == 0
+    assert make_plan(Snapshot(ledger.corpus), "detect", "", "f1", wanted, retires=True).retired.num_rows == 0

@@ -12,6 +12,7 @@ import pytest
 import schemas.tables as tables
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
 from pipeline.flow import attribute_readers, caption
 from pipeline.flow.attribute_readers import ReaderKind
@@ -70,7 +71,7 @@ def add_evidence(corpus: Corpus, name: str, recipe: Recipe, crops: list[str]) ->
 
 
 def wanted(corpus: Corpus, recipe: Recipe) -> dict[str, dict[str, Any]]:
-    return {row["path"].rpartition("/")[2]: row for row in caption.STAGE.wanted(corpus, recipe).to_pylist()}
+    return {row["path"].rpartition("/")[2]: row for row in caption.STAGE.wanted(Snapshot(corpus), recipe).to_pylist()}
 
 
 def test_each_file_of_embeddings_finds_the_evidence_of_its_unit(tmp_path: Path, clip: Path) -> None:
@@ -79,7 +80,7 @@ def test_each_file_of_embeddings_finds_the_evidence_of_its_unit(tmp_path: Path, 
     add_file(corpus, "a", recipe)
     add_file(corpus, "b", recipe, beside=False)
     units = wanted(corpus, recipe)
-    assert units["a.parquet"]["evidence"] == f"evidence/{recipe.embed.slug}/a.parquet"
+    assert units["a.parquet"]["evidence"]["path"] == f"evidence/{recipe.embed.slug}/a.parquet"
     assert units["b.parquet"]["evidence"] is None
 
 
@@ -101,11 +102,11 @@ def test_the_prior_is_the_mean_of_the_live_embeddings(tmp_path: Path, clip: Path
         add_file(corpus, name, recipe)
     stray = pq.read_table(tmp_path / "embeddings" / recipe.embed.slug / "a.parquet")
     corpus.write_table(stray, f"embeddings/{recipe.embed.slug}/stray.parquet")
-    means = attribute_readers.prior_means(corpus, recipe)
+    means = attribute_readers.prior_means(Snapshot(corpus), recipe)
     rows = np.concatenate([np.random.default_rng(n).standard_normal((5, DIM)).astype(np.float16) for n in (1, 2)])
     unit = rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
     assert means["whole"] / 2**24 == pytest.approx(unit.mean(axis=0), abs=1e-6)
-    assert attribute_readers.prior_means(corpus, recipe_of(corpus, clip)) == {}
+    assert attribute_readers.prior_means(Snapshot(corpus), recipe_of(corpus, clip)) == {}
 
 
 def test_the_text_bank_is_encoded_once_per_model_and_kept_in_the_corpus(tmp_path: Path, clip: Path) -> None:
@@ -159,12 +160,12 @@ def test_a_reader_of_crops_gets_files_of_crops_and_the_evidence_of_the_same_crop
         make=lambda bank, _: ColourReader(bank),
     )
     add_crops(corpus, "chunk", {"a": person_jpeg("red", "blue"), "b": person_jpeg("black", "red")})
-    [unit] = caption.wanted_by(kind, corpus, recipe).to_pylist()
+    [unit] = caption.wanted_by(kind, Snapshot(corpus), recipe).to_pylist()
     assert (unit["unit_id"], unit["path"], unit["evidence"]) == ("test/chunk", "crops/chunk.parquet", None)
     add_evidence(corpus, "chunk", recipe, ["a", "b"])
-    [unit] = caption.wanted_by(kind, corpus, recipe).to_pylist()
-    assert unit["evidence"] == f"evidence/{recipe.embed.slug}/other-name.parquet"
-    step = caption.caption_step(corpus, recipe, kind, kind.prepare(corpus, recipe))
+    [unit] = caption.wanted_by(kind, Snapshot(corpus), recipe).to_pylist()
+    assert unit["evidence"]["path"] == f"evidence/{recipe.embed.slug}/other-name.parquet"
+    step = caption.caption_step(corpus, recipe, kind, kind.prepare(Snapshot(corpus), recipe))
     captions = pa.ipc.open_stream(step.run([unit])[0]["tables"][0]["ipc"]).read_all()
     rows = [{item["attribute"]: item for item in items} for items in captions["attributes"].to_pylist()]
     assert [row["upper_colour"]["value"] for row in rows] == ["red", "black"]

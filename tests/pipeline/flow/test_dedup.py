@@ -10,6 +10,7 @@ import pytest
 import schemas.tables as tables
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
 from pipeline.flow import dedup, dedup_across, detect, reid, track
 from pipeline.flow.crop_marks import read_marks
@@ -75,7 +76,7 @@ def test_a_duplicate_names_the_crop_that_stands_for_all(corpus, monkeypatch):
     # The sharpest crop of video b stands for the two of a, of which one stood for the other.
     assert found == {a[0]: b[2], a[1]: b[2], b[1]: b[2]}
     shown = dict(ask(corpus.root, "SELECT crop_id, duplicate_of FROM crops WHERE duplicate_of IS NOT NULL"))
-    marks = {row["crop_id"]: row["duplicate_of"] for row in read_marks(corpus, STAGES).to_pylist()}
+    marks = {row["crop_id"]: row["duplicate_of"] for row in read_marks(Snapshot(corpus), STAGES).to_pylist()}
     assert shown == marks == found
 
 
@@ -83,15 +84,15 @@ def test_a_second_run_has_nothing_to_do_and_a_new_video_costs_its_own_unit(corpu
     add_video(corpus, "x:a", [1, 1])
     recipe = recipe_of(corpus)
     both(monkeypatch, corpus, recipe)
-    assert plan_stage(corpus, recipe, dedup_across.STAGE).wanted.num_rows == 0, "one video has no other"
+    assert plan_stage(Snapshot(corpus), recipe, dedup_across.STAGE).wanted.num_rows == 0, "one video has no other"
     add_video(corpus, "x:b", [1])
-    assert plan_stage(corpus, recipe, dedup.STAGE).counts() == {"done": 1, "new": 1}
+    assert plan_stage(Snapshot(corpus), recipe, dedup.STAGE).counts() == {"done": 1, "new": 1}
     both(monkeypatch, corpus, recipe)
     for stage in (dedup.STAGE, dedup_across.STAGE):
-        assert set(plan_stage(corpus, recipe, stage).counts()) == {"done"}
+        assert set(plan_stage(Snapshot(corpus), recipe, stage).counts()) == {"done"}
     stricter = recipe_of(corpus, dedup={"min_cosine_across": 0.999})
-    assert set(plan_stage(corpus, stricter, dedup.STAGE).counts()) == {"done"}
-    assert plan_stage(corpus, stricter, dedup_across.STAGE).counts() == {"recipe changed": 1}
+    assert set(plan_stage(Snapshot(corpus), stricter, dedup.STAGE).counts()) == {"done"}
+    assert plan_stage(Snapshot(corpus), stricter, dedup_across.STAGE).counts() == {"recipe changed": 1}
 
 
 def test_the_order_in_which_videos_came_does_not_matter(tmp_path, monkeypatch):
@@ -113,7 +114,7 @@ def test_switched_off_nothing_is_marked_any_more(corpus, monkeypatch):
     assert ask(corpus.root, "SELECT count(*) FROM duplicates") == [(2,)]
     both(monkeypatch, corpus, recipe_of(corpus, dedup={"enabled": False}))
     assert ask(corpus.root, "SELECT count(*) FROM duplicates") == [(0,)]
-    assert len(read_marks(corpus, STAGES)) == 0
+    assert len(read_marks(Snapshot(corpus), STAGES)) == 0
 
 
 def add_detections(corpus: Corpus, chunk: int) -> None:

@@ -9,6 +9,7 @@ import schemas.tables
 from pipeline.audit.catalog import connect
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import detect
 from pipeline.recipe import Recipe
 from tests.corpora import add_media, ledger_row, video_row
@@ -82,7 +83,9 @@ def corpus_of_chunks(corpus: Corpus, recipe: Recipe) -> None:
     rows = []
     for name, statuses in CHUNKS.items():
         corpus.put(f"media/{name}.mp4", b"video")
-        wanted = [row for row in detect.STAGE.wanted(corpus, recipe).to_pylist() if row["video_id"] == f"x:{name}"]
+        wanted = [
+            row for row in detect.STAGE.wanted(Snapshot(corpus), recipe).to_pylist() if row["video_id"] == f"x:{name}"
+        ]
         for unit, status in zip(wanted, statuses, strict=True):
             row = ledger_row(unit["unit_id"], inputs=unit["inputs"], fingerprint=detect.STAGE.fingerprint(recipe))
             changes = {"older": {"fingerprint": "f"}, "changed": {"inputs": "i"}}.get(status or "", {"status": status})
@@ -98,7 +101,7 @@ def test_only_the_media_of_videos_that_are_done_is_removed(tmp_path: Path, keep:
     corpus = Corpus(str(tmp_path))
     corpus_of_chunks(corpus, recipe)
     corpus.put("media/unknown.mp4", b"of no row")
-    detect.STAGE.finish(corpus, recipe)
+    detect.STAGE.finish(Snapshot(corpus), recipe)
     left = {path.stem for path in (tmp_path / "media").iterdir()}
     assert {*CHUNKS, "unknown"} - left == (set() if keep else {"done", "bare"})
 

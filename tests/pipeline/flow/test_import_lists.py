@@ -17,7 +17,9 @@ from pipeline.audit.garbage import find
 from pipeline.cli import execute
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import detect_imported
+from pipeline.flow.chunk_units import add_facts
 from pipeline.flow.crawl import STAGE as CRAWL
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
@@ -93,12 +95,18 @@ def run_import(corpus: Corpus, lists: Path, boxes: Any, *options: str, url: str 
     return execute(["import", "luperson", corpus.uri, *files, "--url", url, *options])
 
 
+def chunks(corpus: Corpus, recipe: Recipe) -> list[dict[str, Any]]:
+    """Units of detect, as its first step gets them."""
+    snapshot = Snapshot(corpus)
+    return add_facts(snapshot)(DETECT.wanted(snapshot, recipe)).to_pylist()
+
+
 def cut(corpus: Corpus, **changes: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Detections and crops of the stage's units, each run here."""
     recipe = Recipe.model_validate({"corpus": corpus.uri, "detect": DETECT_CONFIG | changes})
     step = detect_imported._make_cut(corpus, recipe.detect)
     tables: dict[str, list[dict[str, Any]]] = {"detections": [], "crops": []}
-    for unit in DETECT.wanted(corpus, recipe).to_pylist():
+    for unit in chunks(corpus, recipe):
         row = step(unit)
         for name, rows in tables.items():
             rows += _unpack(row, name).to_pylist()
@@ -157,7 +165,7 @@ def test_boxes_beyond_the_end_of_the_video_are_a_unit_that_fails_with_its_reason
     far = {1001: publish(boxes, 1, 1)[21]}
     assert run_import(corpus, tmp_path / "lists", {NAME: publish(boxes, 1, 1) | far}) == 0
     recipe = Recipe.model_validate({"corpus": corpus.uri, "detect": DETECT_CONFIG})
-    *inside, beyond = DETECT.wanted(corpus, recipe).to_pylist()
+    *inside, beyond = chunks(corpus, recipe)
     assert [unit["start"] for unit in inside] == [0, 40, 80]
     assert beyond["unit_id"].endswith("/00000795-00001001")
     with pytest.raises(UnitError, match=r"up to frame 1,000, and the video has 795 frames at 10.00 a second") as caught:
@@ -205,7 +213,7 @@ def test_the_lists_are_tables_of_the_corpus(detected: Any, tmp_path: Path, capsy
     failed = ask(root, "SELECT unit_id, status, error_type FROM ledger WHERE stage = 'import' AND status <> 'ok'")
     assert failed == [("youtube:ABCDEFGHIJK", "quarantined", "malformed")]
     assert [corpus.relative(info.path) for info in find(corpus, dt.datetime.now(dt.UTC) + dt.timedelta(1))] == []
-    wanted = CRAWL.wanted(corpus, Recipe(corpus=corpus.uri)).to_pylist()
+    wanted = CRAWL.wanted(Snapshot(corpus), Recipe(corpus=corpus.uri)).to_pylist()
     assert [row["unit_id"] for row in wanted] == ["youtube:street_demo"]
 
 

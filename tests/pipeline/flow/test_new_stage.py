@@ -23,8 +23,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipeline.corpus.files import Corpus
-from pipeline.flow.crawl import live_videos
+from pipeline.corpus.snapshot import Snapshot
+from pipeline.flow.videos import live_videos
 from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, units
 from pipeline.run.units import RESULT, Row, result, run_step, start, write_units
@@ -43,8 +43,8 @@ LETTERS = Table(
 )
 
 
-def _wanted(corpus: Corpus, recipe: Recipe) -> pa.Table:
-    videos = [] if recipe.publish.split_seed else [row["video_id"] for row in live_videos(corpus)]
+def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
+    videos = [] if recipe.publish.split_seed else live_videos(snapshot, [])["video_id"].to_pylist()
     return units([{"unit_id": video, "inputs": ""} for video in videos], pa.schema([]))
 
 
@@ -76,6 +76,7 @@ import sys
 from rich.console import Console
 
 from pipeline.corpus.files import Corpus
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe
 from pipeline.run.runner import RunContext, run_stage
@@ -84,7 +85,8 @@ root, variant, seed = sys.argv[1:]
 blocks = {"caption": {"variant": variant}, "publish": {"split_seed": int(seed)}}
 recipe = Recipe.model_validate({"corpus": root} | blocks)
 (stage,) = select_stages("toy", "toy")
-summary = run_stage(RunContext(corpus=Corpus(root), recipe=recipe, run_id="r", console=Console(quiet=True)), stage)
+run = RunContext(snapshot=Snapshot(Corpus(root)), recipe=recipe, run_id="r", console=Console(quiet=True))
+summary = run_stage(run, stage)
 assert not summary.failed, summary
 """
 

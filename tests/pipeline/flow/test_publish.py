@@ -11,6 +11,7 @@ from rich.console import Console
 import schemas.tables as tables
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import crop_features, detect, publish
 from pipeline.flow.crop_marks import mark_parts, read_marks
 from pipeline.flow.order import STAGES, select_stages
@@ -112,7 +113,9 @@ def recipe_of(corpus: Corpus, **options: Any) -> Recipe:
 
 
 def published(corpus: Corpus, stage: Stage = PUBLISH, **options: Any) -> set[str]:
-    run = RunContext(corpus=corpus, recipe=recipe_of(corpus, **options), run_id="r", console=Console(quiet=True))
+    run = RunContext(
+        snapshot=Snapshot(corpus), recipe=recipe_of(corpus, **options), run_id="r", console=Console(quiet=True)
+    )
     assert run_stage(run, stage).failed == 0
     return {crop_id for (crop_id,) in ask(Path(corpus.root), "SELECT crop_id FROM manifest")}
 
@@ -174,20 +177,20 @@ def test_a_manifest_names_tracklets_and_the_configurations_that_made_it(corpus: 
 
 def test_a_new_mark_makes_the_manifest_stale_and_a_superseded_one_counts_no_more(corpus: Corpus) -> None:
     published(corpus)
-    before = mark_parts(corpus, STAGES)
+    before = mark_parts(Snapshot(corpus), STAGES)
     more = {"crop_id": crop("b", 100, 0), "video_id": "x:b", "unit_id": "x:b", "static_id": "x:b/s0", "span_s": 9.0,
             "seen_share": 1.0}  # fmt: skip
     write(corpus, [more], tables.STATICS, "statics/e.parquet")
     assert published(corpus) == ALL - {DUPLICATE, STATIC, BOTH}, "no ledger vouches for it yet"
     Ledger(corpus, "dedup").append([ledger_row("x:b", ["statics/e.parquet"])])
-    assert mark_parts(corpus, STAGES) != before
+    assert mark_parts(Snapshot(corpus), STAGES) != before
     assert published(corpus) == ALL - {DUPLICATE, STATIC, BOTH, more["crop_id"]}
     Ledger(corpus, "dedup").append([ledger_row("x:a", status="retired"), ledger_row("x:b", status="empty")])
     assert published(corpus) == ALL
 
 
 def test_marks_are_joined_by_crop_and_tracklets_by_detection(corpus: Corpus) -> None:
-    marks = {row["crop_id"]: row for row in read_marks(corpus, STAGES).to_pylist()}
+    marks = {row["crop_id"]: row for row in read_marks(Snapshot(corpus), STAGES).to_pylist()}
     assert set(marks) == {DUPLICATE, STATIC, BOTH, *map(crop_id_of, TRACKED)}
     assert marks[BOTH] == {
         "crop_id": BOTH, "duplicate_of": crop("b", 50, 0), "static": True, "track_id": None, "track_frames": None,
@@ -205,8 +208,10 @@ def test_marks_are_joined_by_crop_and_tracklets_by_detection(corpus: Corpus) -> 
 
 def test_features_are_those_of_the_whole_crops_of_one_video(corpus: Corpus) -> None:
     recipe = recipe_of(corpus)
-    files = crop_features.feature_files(corpus, recipe, "clip")
-    pieces = crop_features.pieces_by_video(corpus, detect.CROPS, files)
+    snapshot = Snapshot(corpus)
+    packs = crop_features.feature_packs(snapshot, recipe, "clip")
+    rows_by_video = crop_features.pieces_by_video(snapshot, detect.CROPS, packs).to_pylist()
+    pieces = {row["video_id"]: row["pieces"] for row in rows_by_video}
     assert list(pieces) == ["x:a", "x:b"]
     together = [piece for video in pieces.values() for piece in video]
     for name, cosine in {"a": 0.6, "b": 0.8}.items():

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.live import live_files, read_live
+from tests.local import live_files, read_live
 from tests.pipeline.run.faulty import kill_process, killer, stage
 from tests.pipeline.run.toys import THINGS, run
 from tests.runs import ROOT

@@ -10,12 +10,12 @@ import pytest
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.live import live_files
 from pipeline.run.stage import Stage, units
 from pipeline.run.stream import Operator
 from pipeline.run.units import RESULT, Row, result
 from stages.errors import UnitError
 from tests import local
+from tests.local import live_files
 from tests.pipeline.run import toys
 from tests.pipeline.run.toys import BLOB, THINGS
 

@@ -9,12 +9,13 @@ import pytest
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.live import live_files, read_live
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.run.plan import make_plan
 from pipeline.run.stage import Stage, units
 from pipeline.run.stream import Operator
 from pipeline.run.units import RESULT, Row, Step, result
 from stages.errors import EmptyUnit, UnitError
+from tests.local import live_files, read_live
 from tests.pipeline.run import toys
 from tests.pipeline.run.toys import BLOB, NAMES, THINGS, toy_stage
 
@@ -117,7 +118,7 @@ def test_rows_of_a_unit_that_was_redone_in_another_file_count_once(tmp_path: Pat
 def test_a_plan_of_nothing_is_no_error(tmp_path: Path) -> None:
     assert run(Corpus(str(tmp_path)), stage_over([])) == {}
     empty = units([], NAMES)
-    assert make_plan(Corpus(str(tmp_path)), "test", "", "f", empty, retires=True).counts() == {}
+    assert make_plan(Snapshot(Corpus(str(tmp_path))), "test", "", "f", empty, retires=True).counts() == {}
 
 
 def test_workers_that_idle_are_kept() -> None:

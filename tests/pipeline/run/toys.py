@@ -6,6 +6,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from pipeline.corpus.files import Corpus
+from pipeline.corpus.snapshot import Snapshot
 from pipeline.recipe import Recipe
 from pipeline.run.runner import RunContext, run_stage
 from pipeline.run.stage import Job, Stage, units
@@ -45,4 +46,7 @@ def toy_stage(names: Sequence[str], operators: list[Operator], units_per_task: i
 def run(corpus: Corpus, stage: Stage, *, max_attempts: int = 3, retry: bool = False) -> None:
     """Run the stage to its end, as a run does."""
     recipe = Recipe.model_validate({"corpus": corpus.uri, "run": {"max_attempts": max_attempts}})
-    run_stage(RunContext(corpus=corpus, recipe=recipe, run_id="r", console=Console(quiet=True), retry=retry), stage)
+    run_stage(
+        RunContext(snapshot=Snapshot(corpus), recipe=recipe, run_id="r", console=Console(quiet=True), retry=retry),
+        stage,
+    )

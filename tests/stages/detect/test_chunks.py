@@ -1,11 +1,18 @@
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from stages.detect.chunks import Chunk, cut_chunks, sampled
+from stages.detect.chunks import cut_chunks, sampled
 from stages.detect.config import DetectConfig, RulesConfig, SamplingConfig, read_preset
+
+
+def spans_of(frames: int, fps: float, seconds: float) -> list[tuple[int, int]]:
+    """Start and stop of the chunks of a video."""
+    chunks = cut_chunks(pa.table({"video_id": ["v"], "frames": [frames], "fps": [fps]}), seconds)
+    return [(row["start"], row["stop"]) for row in chunks.to_pylist()]
 
 
 @pytest.mark.parametrize(
@@ -20,11 +27,21 @@ from stages.detect.config import DetectConfig, RulesConfig, SamplingConfig, read
     ],
 )
 def test_chunks_cover_a_video_once(frames: int, fps: float, seconds: float, expected: list[tuple[int, int]]) -> None:
-    assert [(chunk.start, chunk.stop) for chunk in cut_chunks("v", frames, fps, seconds)] == expected
+    assert spans_of(frames, fps, seconds) == expected
 
 
 def test_a_chunk_is_named_by_video_and_frames() -> None:
-    assert list(cut_chunks("youtube:abc", 250, 10, 20))[1] == Chunk("youtube:abc/00000200-00000250", 200, 250)
+    videos = pa.table({"video_id": ["youtube:abc", "youtube:d"], "frames": [250, 3], "fps": [10.0, 30.0]})
+    assert cut_chunks(videos, 20).to_pylist() == [
+        {"unit_id": "youtube:abc/00000000-00000200", "start": 0, "stop": 200, "video": 0},
+        {"unit_id": "youtube:abc/00000200-00000250", "start": 200, "stop": 250, "video": 0},
+        {"unit_id": "youtube:d/00000000-00000003", "start": 0, "stop": 3, "video": 1},
+    ]
+
+
+def test_no_videos_have_no_chunks() -> None:
+    videos = pa.table({"video_id": ["v"], "frames": [1], "fps": [10.0]}).slice(0, 0)
+    assert cut_chunks(videos, 20).num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -56,8 +73,8 @@ def test_the_length_of_chunks_changes_no_sample(sampling: dict[str, float], fps:
     keys = sorted(random.Random(0).sample(range(5000), 200))
     whole = sampled(0, 5000, config, fps, keys)
     for seconds in (0.01, 1.3, 20, 400):
-        chunks = cut_chunks("v", 5000, fps, seconds)
-        assert [index for chunk in chunks for index in sampled(chunk.start, chunk.stop, config, fps, keys)] == whole
+        spans = spans_of(5000, fps, seconds)
+        assert [index for start, stop in spans for index in sampled(start, stop, config, fps, keys)] == whole
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import ultralytics
 
-from stages.detect.chunks import cut_chunks, sampled
+from stages.detect.chunks import sampled
 from stages.detect.config import DetectConfig
 from stages.detect.detection_rows import detect_chunk
 from stages.detect.families.ultralytics.yolo_detector import YoloDetector
@@ -16,6 +16,7 @@ from stages.video.frames import read_frames
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
 from tests.stages.crawl.serving import CLIP
+from tests.stages.detect.test_chunks import spans_of
 
 SHIPPED = Path(__file__).resolve().parents[3] / "models" / "yolo26n.pt"
 DIGEST = "9b09cc8bf347f0fc8a5f7657480587f25db09b34bf33b0652110fb03a8ad4fef"
@@ -121,8 +122,8 @@ def test_the_length_of_chunks_changes_no_row(sampling: dict[str, object], detect
 
         def rows(seconds: float) -> list[dict[str, object]]:
             found = []
-            for chunk in cut_chunks("v", 120, facts.fps, seconds):
-                read = list(read_sampled(file, facts, chunk.start, chunk.stop, config.sampling, config.limits))
+            for start, stop in spans_of(120, facts.fps, seconds):
+                read = list(read_sampled(file, facts, start, stop, config.sampling, config.limits))
                 images = [image for *_, image in read]
                 boxes = [found.persons for found in detector(images)]
                 points = second(images, boxes)

@@ -4,13 +4,13 @@ import av
 import numpy as np
 import pytest
 
-from stages.detect.chunks import cut_chunks
 from stages.detect.config import SamplingConfig
 from stages.detect.sampling import change, facts_to_read, read_sampled, thumbnail
 from stages.errors import UnitError
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
 from tests.stages.crawl.serving import CLIP
+from tests.stages.detect.test_chunks import spans_of
 from tests.stages.video.clips import make_clip
 
 LIMITS = VideoLimits()
@@ -37,11 +37,11 @@ def read(path: Path, sampling: dict[str, object], seconds: float) -> list[tuple[
     with path.open("rb") as file:
         facts = probe(file, LIMITS)
     found = []
-    for chunk in cut_chunks("v", facts.frames, facts.fps, seconds):
-        near = facts_to_read(facts, chunk.start, chunk.stop, config)
+    for start, stop in spans_of(facts.frames, facts.fps, seconds):
+        near = facts_to_read(facts, start, stop, config)
         with path.open("rb") as file:
-            for index, pts_s, image in read_sampled(file, near, chunk.start, chunk.stop, config, LIMITS):
-                assert chunk.start <= index < chunk.stop
+            for index, pts_s, image in read_sampled(file, near, start, stop, config, LIMITS):
+                assert start <= index < stop
                 found.append((index, pts_s, image.tobytes()))
     return found
 

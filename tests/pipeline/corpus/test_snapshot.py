@@ -9,9 +9,10 @@ import pytest
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
-from pipeline.corpus.live import derived, live_files, read_live, scan
+from pipeline.corpus.snapshot import Snapshot, derived
 from schemas.declaration import Table
 from schemas.tables import LEDGER
+from tests.local import live_files, read_live
 from tests.pipeline.corpus.test_ledger import ROW
 
 SCHEMA = pa.schema(
@@ -44,7 +45,7 @@ def test_rows_of_a_unit_that_counts_in_another_file_now_are_not_read(corpus: Cor
     commit(corpus, old, "c", status="quarantined")
     assert live_files(corpus, "test", THINGS) == {new: ["b"], old: ["a"]}
     assert read_live(corpus, THINGS, old, ["a"])["unit_id"].to_pylist() == ["a", "a"]
-    read = pa.concat_tables(scan(corpus, "test", THINGS, ["n"]))
+    read = pa.concat_tables(Snapshot(corpus).scan("test", THINGS, ["n"]))
     assert read.to_pydict() == {"n": [0, 1, 0, 1]}
 
 
@@ -70,7 +71,8 @@ def test_files_of_another_scope_or_table_are_not_listed(corpus: Corpus) -> None:
     )
     assert live_files(corpus, "test", scoped, "one") == {"captions/one/x.parquet": ["one/x"]}
     assert live_files(corpus, "test", THINGS) == {}
-    assert derived(corpus, "test", scoped, "one-more") == {"x": "captions/one-more/x.parquet"}
+    (row,) = derived(Snapshot(corpus).packs("test", scoped, "one-more")).to_pylist()
+    assert (row["stem"], row["path"], row["live"]) == ("x", "captions/one-more/x.parquet", ["one-more/x"])
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
