@@ -183,9 +183,9 @@ def test_files_captioned_together_get_the_captions_that_each_gets_alone(tmp_path
     recipe = recipe_of(corpus, clip, evidence={"demand": ["upper_colour"]}, unknown={"probability": 0, "margin": 0})
     for name in ("a", "bb", "cccc"):
         add_file(corpus, name, recipe, beside=name != "bb")
-    prepared = attribute_readers.CLIP.prepare(corpus, recipe)
+    prepared = attribute_readers.CLIP.prepare(Snapshot(corpus), recipe)
     step = caption.caption_step(corpus, recipe, attribute_readers.CLIP, prepared)
-    units = caption.STAGE.wanted(corpus, recipe).to_pylist()
+    units = caption.STAGE.wanted(Snapshot(corpus), recipe).to_pylist()
     alone = [captioned(step, [unit])[0] for unit in units]
     together = captioned(step, units)
     assert [part.equals(one) for part, one in zip(together, alone, strict=True)] == [True] * 3
