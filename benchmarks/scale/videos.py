@@ -1,0 +1,135 @@
+"""The videos of a synthetic corpus and their chunks."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchmarks.scale import noise
+from benchmarks.scale.noise import Doubles, Ints
+
+# As measured on LUPerson: 1,017,720 chunks of 20 s in 46,260 videos.
+CHUNKS_PER_VIDEO: Final = 22
+CHUNK_SECONDS: Final = 20.0
+
+_RATES: Final = np.array([30.0, 30000 / 1001, 25.0, 24.0, 60000 / 1001, 60.0])
+_RATE_SHARES: Final = np.array([0.34, 0.30, 0.18, 0.06, 0.06, 0.06])
+_LETTERS: Final = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", np.uint8)
+
+
+@dataclass(frozen=True)
+class Videos:
+    """All videos, in the order in which they were found; chunks are numbered through all of them.
+
+    Attributes:
+        seed: Seed of the corpus.
+        ids: string [V]: ``youtube:<id>``.
+        fps: float64 [V], frames per second.
+        frames: int64 [V].
+        first_chunk: int64 [V + 1]: number of each video's first chunk, and the number of all chunks.
+    """
+
+    seed: int
+    ids: "pa.StringArray"
+    fps: Doubles
+    frames: Ints
+    first_chunk: Ints
+
+    @property
+    def count(self) -> int:
+        """Number of videos."""
+        return len(self.fps)
+
+    @property
+    def chunk_frames(self) -> Ints:
+        """Frames of a full chunk of each video, as ``stages.detect.chunks.cut_chunks`` cuts them."""
+        return np.maximum(1, np.round(self.fps * CHUNK_SECONDS)).astype(np.int64)
+
+    def chunks_of(self, videos: Ints) -> Ints:
+        """Numbers of the chunks of some videos, in their order."""
+        counts = (self.first_chunk[1:] - self.first_chunk[:-1])[videos]
+        return np.repeat(self.first_chunk[videos], counts) + _ranks(counts)
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Some chunks: the columns that everything in them follows from.
+
+    Attributes:
+        number: int64 [N], through all videos.
+        video: int64 [N], position of the video.
+        start: int64 [N], first frame.
+        stop: int64 [N], past the last frame.
+        video_id: string [N].
+        unit_id: string [N].
+    """
+
+    number: Ints
+    video: Ints
+    start: Ints
+    stop: Ints
+    video_id: "pa.StringArray"
+    unit_id: "pa.StringArray"
+
+
+def make_videos(seed: int, count: int) -> Videos:
+    """The videos of a corpus; all of them together have 22 chunks each on average, exactly."""
+    positions = np.arange(count, dtype=np.int64)
+    fps = _RATES[np.searchsorted(np.cumsum(_RATE_SHARES), noise.uniform(seed, "fps", positions) * 0.999)]
+    # Street walks are long, most other videos short: a skewed distribution, from 2 chunks to some 110.
+    counts = 2 + np.floor(-np.log1p(-noise.uniform(seed, "length", positions)) * (CHUNKS_PER_VIDEO - 2)).astype(np.int64)
+    counts = _with_sum(np.minimum(counts, 6 * CHUNKS_PER_VIDEO), count * CHUNKS_PER_VIDEO)
+    length = np.maximum(1, np.round(fps * CHUNK_SECONDS)).astype(np.int64)
+    frames = (counts - 1) * length + 1 + noise.below(seed, "last chunk", positions, length)
+    first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Videos(seed, video_ids(seed, positions), fps, frames, first)
+
+
+def video_ids(seed: int, positions: Ints) -> "pa.StringArray":
+    """Ids as YouTube forms them: 11 letters of 64."""
+    codes = np.stack(
+        [noise.below(seed, f"letter {place}", positions, len(_LETTERS)) for place in range(11)], axis=1
+    )
+    text = np.ascontiguousarray(_LETTERS[codes])
+    names: Any = pa.array(text.view("S11").ravel().astype("U11"), pa.string())
+    found: pa.StringArray = pc.binary_join_element_wise("youtube", names, ":")
+    return found
+
+
+def chunks(videos: Videos, numbers: Ints) -> Chunks:
+    """The chunks with these numbers."""
+    video = np.searchsorted(videos.first_chunk, numbers, side="right") - 1
+    length = videos.chunk_frames[video]
+    start = (numbers - videos.first_chunk[video]) * length
+    stop = np.minimum(start + length, videos.frames[video])
+    ids = videos.ids.take(pa.array(video))
+    span: Any = pc.binary_join_element_wise(_padded(start), _padded(stop), "-")
+    return Chunks(numbers, video, start, stop, ids, pc.binary_join_element_wise(ids, span, "/"))
+
+
+def text(numbers: Ints) -> "pa.StringArray":
+    """Whole numbers as strings."""
+    found: pa.StringArray = pc.cast(pa.array(numbers), pa.string())
+    return found
+
+
+def _padded(numbers: Ints) -> Any:
+    return pc.utf8_lpad(text(numbers), 8, "0")
+
+
+def _ranks(counts: Ints) -> Ints:
+    """0, 1, 2 ... for each of the counts."""
+    ends = np.cumsum(counts)
+    return np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64) - np.repeat(ends - counts, counts)
+
+
+def _with_sum(counts: Ints, total: int) -> Ints:
+    """Counts of at least 2, changed evenly until they have this sum, which is more than twice their number."""
+    counts = counts.copy()
+    while missing := total - int(counts.sum()):
+        room = np.flatnonzero(counts > 2) if missing < 0 else np.arange(len(counts))
+        chosen = np.unique(np.linspace(0, len(room) - 1, min(abs(missing), len(room))).astype(np.int64))
+        counts[room[chosen]] += np.sign(missing)
+    return counts
