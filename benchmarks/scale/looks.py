@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from benchmarks.scale.columns import Column
 from evaluation.render.rendered_crops import render_table
 from pipeline.recipe import Recipe
 from stages.arrays import Floats
@@ -36,14 +37,14 @@ class Looks:
         captions: Columns captions and attributes of ``schemas.tables.CAPTIONS``.
     """
 
-    jpegs: "pa.Array[Any]"
+    jpegs: Column
     hashes: npt.NDArray[np.uint64]
     features: Floats
-    colours: "pa.Array[Any]"
+    colours: Column
     captions: pa.Table
 
 
-def make_looks(recipe: Recipe, seed: int, jpeg_height: int, count: int = COUNT) -> Looks:
+def make_looks(recipe: Recipe, seed: int, jpeg_height: int, count: int) -> Looks:
     """Render, embed and caption the persons to choose from.
 
     Args:
@@ -60,8 +61,8 @@ def make_looks(recipe: Recipe, seed: int, jpeg_height: int, count: int = COUNT) 
     embedded = embed_crops(crops, model, ["whole"], "looks")
     reader = ClipReader(encode_bank(bank, model.encode_texts, logit_scale=model.logit_scale), recipe.caption, {})
     captions = caption_crops(embedded.embeddings, reader, bank, recipe.caption, "looks", evidence=embedded.evidence)
-    features = embedded.embeddings["embedding"].combine_chunks()
-    flat: Any = features.flatten().to_numpy(zero_copy_only=False)
+    features: Any = embedded.embeddings["embedding"].combine_chunks()
+    flat = features.flatten().to_numpy(zero_copy_only=False)
     small = [_reduced(jpeg, jpeg_height) for jpeg in rendered]
     return Looks(
         jpegs=pa.array([jpeg for jpeg, _ in small], pa.binary()),

@@ -1,19 +1,19 @@
 """The persons in the chunks of a synthetic corpus: rows of detections, crops, tracks, duplicates and statics."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 import schemas.tables
 from benchmarks.scale import noise
+from benchmarks.scale.columns import Column, floats, joined, lists, pick, ranks, same, table, text
 from benchmarks.scale.looks import Looks
 from benchmarks.scale.noise import Bits, Doubles, Ints
-from benchmarks.scale.videos import Chunks, Videos, text
+from benchmarks.scale.videos import Chunks, Videos
 from stages.detect.objects import LABELS
 
 # 8.23 detections in a chunk on average, half of them kept: 263 crops in a pack of 64 chunks.
@@ -73,9 +73,7 @@ class Persons:
     def take(self, rows: Ints) -> "Persons":
         """Some of the detections."""
         own = ("chunk", "key", "person", "frame", "pts_s", "nth", "reason", "box", "confidence")
-        return Persons(
-            seed=self.seed, chunks=self.chunks, sampled=self.sampled, **{name: getattr(self, name)[rows] for name in own}
-        )
+        return replace(self, **{name: getattr(self, name)[rows] for name in own})
 
     def crops(self) -> "Persons":
         """The kept ones."""
@@ -89,7 +87,7 @@ def find_persons(videos: Videos, chunks: Chunks) -> Persons:
     sampled = np.maximum(0, -(-(chunks.stop - first) // _SAMPLED_EVERY))
     counts = _counts(seed, number) * (sampled > 0)
     chunk = np.repeat(np.arange(len(number)), counts)
-    rank = np.arange(len(chunk)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rank = ranks(counts)
     key = (number[chunk].astype(np.uint64) << _KEY_BITS) + rank.astype(np.uint64)
     person = (number[chunk].astype(np.uint64) << _KEY_BITS) + (rank // _SEEN).astype(np.uint64)
     slot = (noise.below(seed, "first frame", person, 1 << 20) + rank % _SEEN) % np.maximum(sampled[chunk], 1)
@@ -112,16 +110,15 @@ def detections_table(persons: Persons) -> pa.Table:
     kept, count = persons.kept, len(persons.key)
     names: Any = pa.array(_REASONS, pa.string())
     reason = names.take(pa.array(persons.reason, mask=kept))
-    lists = np.concatenate([[0], np.cumsum(~kept)]).astype(np.int32)
     columns = _head(persons) | {
         "kept": pa.array(kept),
         "drop_reason": reason,
-        "drop_reasons": pa.ListArray.from_arrays(pa.array(lists), reason.drop_null()),
+        "drop_reasons": lists((~kept).astype(np.int64), reason.drop_null()),
         "reference_width": pa.nulls(count, pa.int32()),
         "reference_height": pa.nulls(count, pa.int32()),
         "reference": pa.nulls(count, pa.string()),
     }
-    return _table(columns, schemas.tables.DETECTIONS)
+    return table(columns, schemas.tables.DETECTIONS)
 
 
 def crops_table(persons: Persons, looks: Looks) -> pa.Table:
@@ -133,70 +130,70 @@ def crops_table(persons: Persons, looks: Looks) -> pa.Table:
         "crop_id": crop_ids(persons),
         "width": pa.array(size[:, 0]),
         "height": pa.array(size[:, 1]),
-        "sharpness": _floats(np.exp(4.5 + 1.2 * _normal(seed, "sharpness", key))),
-        "brightness": _floats(np.clip(105 + 35 * _normal(seed, "brightness", persons.person), 5, 250)),
-        "contrast": _floats(np.clip(48 + 12 * _normal(seed, "contrast", persons.person), 2, 120)),
-        "colourfulness": _floats(np.abs(24 + 12 * _normal(seed, "colourfulness", persons.person))),
+        "sharpness": floats(np.exp(4.5 + 1.2 * _normal(seed, "sharpness", key))),
+        "brightness": floats(np.clip(105 + 35 * _normal(seed, "brightness", persons.person), 5, 250)),
+        "contrast": floats(np.clip(48 + 12 * _normal(seed, "contrast", persons.person), 2, 120)),
+        "colourfulness": floats(np.abs(24 + 12 * _normal(seed, "colourfulness", persons.person))),
         "truncation": pa.array((noise.uniform(seed, "truncation", key) > 0.88).astype(np.int32)),
-        "overlap": _floats(np.maximum(0, noise.uniform(seed, "overlap", key) * 1.6 - 0.8)),
+        "overlap": floats(np.maximum(0, noise.uniform(seed, "overlap", key) * 1.6 - 0.8)),
         "head_blurred_by": pa.nulls(count, pa.string()),
         "keypoints": pa.nulls(count, pa.list_(pa.float32())),
         "objects": _objects(persons),
         "phash": pa.array(_hashes(persons, looks, look)),
-        "jpeg": looks.jpegs.take(pa.array(look)),
+        "jpeg": pick(looks.jpegs, look),
     }
-    return _table(columns, schemas.tables.CROPS)
+    return table(columns, schemas.tables.CROPS)
 
 
-def tracks_table(persons: Persons, unit_id: "pa.StringArray") -> pa.Table:
+def tracks_table(persons: Persons, unit_id: Column) -> pa.Table:
     """Rows of ``schemas.tables.TRACKS``, for the persons seen more than once; by video, as their units are."""
     _, place, counts = np.unique(persons.person, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(counts[place] > 1)
     persons, length = persons.take(rows), counts[place][rows]
-    unit_id = unit_id.take(pa.array(rows))
+    unit_id = pick(unit_id, rows)
     columns = {
         "detection_id": detection_ids(persons),
         "video_id": unit_id,
         "unit_id": unit_id,
         "frame_index": pa.array(persons.frame),
-        "track_id": pc.binary_join_element_wise(unit_id, text(persons.person.astype(np.int64)), "/t"),
+        "track_id": joined("/t", unit_id, text(persons.person.astype(np.int64))),
         "track_frames": pa.array(length * _SAMPLED_EVERY),
     }
-    return _table(columns, schemas.tables.TRACKS)
+    return table(columns, schemas.tables.TRACKS)
 
 
-def duplicates_table(persons: Persons, unit_id: "pa.StringArray") -> pa.Table:
+def duplicates_table(persons: Persons, unit_id: Column) -> pa.Table:
     """Rows of ``schemas.tables.DUPLICATES``: three in ten persons barely move, and their first crop represents them."""
     _, first, place = np.unique(persons.person, return_index=True, return_inverse=True)
     still = noise.uniform(persons.seed, "still", persons.person) < 0.3
     rows = np.flatnonzero(still & (first[place] != np.arange(len(place))))
     ids = crop_ids(persons)
-    unit_id = unit_id.take(pa.array(rows))
+    unit_id = pick(unit_id, rows)
     columns = {
-        "crop_id": ids.take(pa.array(rows)),
+        "crop_id": pick(ids, rows),
         "video_id": unit_id,
         "unit_id": unit_id,
-        "duplicate_of": ids.take(pa.array(first[place][rows])),
-        "how": pa.repeat(pa.scalar("phash"), len(rows)),
-        "similarity": _floats(1 - noise.below(persons.seed, "similarity", persons.key[rows], 5) / 64),
+        "duplicate_of": pick(ids, first[place][rows]),
+        "how": same("phash", len(rows)),
+        "similarity": floats(1 - noise.below(persons.seed, "similarity", persons.key[rows], 5) / 64),
     }
-    return _table(columns, schemas.tables.DUPLICATES)
+    return table(columns, schemas.tables.DUPLICATES)
 
 
-def statics_table(persons: Persons, unit_id: "pa.StringArray") -> pa.Table:
+def statics_table(persons: Persons, unit_id: Column) -> pa.Table:
     """Rows of ``schemas.tables.STATICS``: one crop in 200 shows a poster."""
     rows = np.flatnonzero(noise.uniform(persons.seed, "poster", persons.person) < 0.005)
-    unit_id = unit_id.take(pa.array(rows))
+    unit_id = pick(unit_id, rows)
     number = noise.below(persons.seed, "which poster", persons.person[rows], 3)
     columns = {
         "crop_id": crop_ids(persons.take(rows)),
         "video_id": unit_id,
         "unit_id": unit_id,
-        "static_id": pc.binary_join_element_wise(unit_id, text(number), "/s"),
+        "static_id": joined("/s", unit_id, text(number)),
         "span_s": pa.array(60 + 300 * noise.uniform(persons.seed, "span", persons.person[rows])),
-        "seen_share": _floats(0.3 + 0.6 * noise.uniform(persons.seed, "seen", persons.person[rows])),
+        "seen_share": floats(0.3 + 0.6 * noise.uniform(persons.seed, "seen", persons.person[rows])),
     }
-    return _table(columns, schemas.tables.STATICS)
+    return table(columns, schemas.tables.STATICS)
 
 
 def embeddings_table(persons: Persons, looks: Looks, unit_id: str) -> pa.Table:
@@ -210,30 +207,30 @@ def embeddings_table(persons: Persons, looks: Looks, unit_id: str) -> pa.Table:
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     flat = pa.array(features.astype(np.float16).ravel())
     columns = _of_unit(persons, unit_id) | {
-        "region": pa.repeat(pa.scalar("whole"), len(look)),
+        "region": same("whole", len(look)),
         "embedding": pa.FixedSizeListArray.from_arrays(flat, dim),
     }
-    return _table(columns, schemas.tables.embeddings(dim))
+    return table(columns, schemas.tables.embeddings(dim))
 
 
 def evidence_table(persons: Persons, looks: Looks, unit_id: str) -> pa.Table:
     """Rows of ``schemas.tables.EVIDENCE``."""
     columns = _of_unit(persons, unit_id) | {
-        "colours": looks.colours.take(pa.array(look_of(persons, looks))),
+        "colours": pick(looks.colours, look_of(persons, looks)),
         "objects": _objects(persons),
     }
-    return _table(columns, schemas.tables.EVIDENCE)
+    return table(columns, schemas.tables.EVIDENCE)
 
 
 def captions_table(persons: Persons, looks: Looks, unit_id: str, seed: int) -> pa.Table:
     """Rows of ``schemas.tables.CAPTIONS``; ``seed`` is the caption block's."""
-    captions = looks.captions.take(pa.array(look_of(persons, looks))).combine_chunks()
+    captions = pick(looks.captions, look_of(persons, looks)).combine_chunks()
     columns = _of_unit(persons, unit_id) | {
-        "seed": pa.repeat(pa.scalar(seed, pa.int64()), len(persons.key)),
+        "seed": same(seed, len(persons.key)),
         "captions": captions["captions"],
         "attributes": captions["attributes"],
     }
-    return _table(columns, schemas.tables.CAPTIONS)
+    return table(columns, schemas.tables.CAPTIONS)
 
 
 def look_of(persons: Persons, looks: Looks) -> Ints:
@@ -241,14 +238,12 @@ def look_of(persons: Persons, looks: Looks) -> Ints:
     return noise.below(persons.seed, "look", persons.person, len(looks.hashes))
 
 
-def detection_ids(persons: Persons) -> "pa.StringArray":
+def detection_ids(persons: Persons) -> Column:
     """``<video_id>/<frame_index>/<n>``."""
-    video = persons.chunks.video_id.take(pa.array(persons.chunk))
-    found: pa.StringArray = pc.binary_join_element_wise(video, text(persons.frame), text(persons.nth), "/")
-    return found
+    return joined("/", pick(persons.chunks.video_id, persons.chunk), text(persons.frame), text(persons.nth))
 
 
-def crop_ids(persons: Persons) -> "pa.StringArray":
+def crop_ids(persons: Persons) -> Column:
     """First 16 hex digits of the SHA-1 of each detection_id."""
     names: list[Any] = detection_ids(persons).to_pylist()
     return pa.array([hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:16] for name in names])
@@ -289,21 +284,20 @@ def _rank_in_frame(chunk: Ints, frame: Ints) -> Ints:
     """Rank of each row among the rows of its frame, which follow each other."""
     new = np.ones(len(frame), np.bool_)
     new[1:] = (frame[1:] != frame[:-1]) | (chunk[1:] != chunk[:-1])
-    begins = np.flatnonzero(new)
-    return np.arange(len(frame)) - np.repeat(begins, np.diff(np.append(begins, len(frame))))
+    return ranks(np.diff(np.append(np.flatnonzero(new), len(frame))))
 
 
 def _head(persons: Persons) -> dict[str, Any]:
-    chunk, count = pa.array(persons.chunk), len(persons.key)
+    count = len(persons.key)
     return {
         "detection_id": detection_ids(persons),
-        "video_id": persons.chunks.video_id.take(chunk),
-        "unit_id": persons.chunks.unit_id.take(chunk),
+        "video_id": pick(persons.chunks.video_id, persons.chunk),
+        "unit_id": pick(persons.chunks.unit_id, persons.chunk),
         "frame_index": pa.array(persons.frame),
         "pts_s": pa.array(persons.pts_s),
         **{name: pa.array(persons.box[:, place]) for place, name in enumerate(("x1", "y1", "x2", "y2"))},
-        "frame_width": pa.repeat(pa.scalar(_WIDTH, pa.int32()), count),
-        "frame_height": pa.repeat(pa.scalar(_HEIGHT, pa.int32()), count),
+        "frame_width": same(_WIDTH, count),
+        "frame_height": same(_HEIGHT, count),
         "confidence": pa.array(persons.confidence),
     }
 
@@ -311,44 +305,35 @@ def _head(persons: Persons) -> dict[str, Any]:
 def _of_unit(persons: Persons, unit_id: str) -> dict[str, Any]:
     return {
         "crop_id": crop_ids(persons),
-        "video_id": persons.chunks.video_id.take(pa.array(persons.chunk)),
-        "unit_id": pa.repeat(pa.scalar(unit_id), len(persons.key)),
+        "video_id": pick(persons.chunks.video_id, persons.chunk),
+        "unit_id": same(unit_id, len(persons.key)),
     }
 
 
-def _objects(persons: Persons) -> "pa.Array[Any]":
+def _objects(persons: Persons) -> Column:
     """One object near every fifth person, none near the others."""
     near = noise.uniform(persons.seed, "object", persons.person) < 0.2
     rows = np.flatnonzero(near)
     box = persons.box[rows]
     names: Any = pa.array(LABELS, pa.string())
     fields: list[pa.Array[Any]] = [
-        names.take(pa.array(noise.below(persons.seed, "label", persons.person[rows], len(LABELS)))),
-        _floats(0.3 + 0.6 * noise.uniform(persons.seed, "object confidence", persons.key[rows])),
+        pick(names, noise.below(persons.seed, "label", persons.person[rows], len(LABELS))),
+        floats(0.3 + 0.6 * noise.uniform(persons.seed, "object confidence", persons.key[rows])),
         *(pa.array(box[:, side]) for side in range(4)),
-        _floats(noise.uniform(persons.seed, "object overlap", persons.key[rows])),
+        floats(noise.uniform(persons.seed, "object overlap", persons.key[rows])),
     ]
     found = pa.StructArray.from_arrays(fields, fields=list(schemas.tables.OBJECT))
-    offsets = np.concatenate([[0], np.cumsum(near)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), found)
+    return lists(near.astype(np.int64), found)
 
 
 def _hashes(persons: Persons, looks: Looks, look: Ints) -> Bits:
     """The look's hash, with 20 bits of the person and up to two of the crop changed."""
     person = noise.bits(persons.seed, "hash", persons.person) & noise.bits(persons.seed, "hash mask", persons.person)
     moved = np.uint64(1) << (noise.bits(persons.seed, "hash bit", persons.key) & np.uint64(63))
-    return looks.hashes[look] ^ person ^ moved
+    return np.asarray(looks.hashes[look] ^ person ^ moved, np.uint64)
 
 
 def _normal(seed: int, name: str, positions: Bits) -> Doubles:
     """Standard normal numbers (Box and Muller, 1958)."""
     radius = np.sqrt(-2 * np.log1p(-noise.uniform(seed, name, positions)))
     return np.asarray(radius * np.cos(2 * np.pi * noise.uniform(seed, f"{name}, angle", positions)), np.float64)
-
-
-def _floats(values: Doubles) -> "pa.Array[Any]":
-    return pa.array(values.astype(np.float32))
-
-
-def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_arrays([columns[field.name].cast(field.type) for field in schema], schema=schema)

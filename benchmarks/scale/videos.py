@@ -1,13 +1,14 @@
 """The videos of a synthetic corpus and their chunks."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.scale import noise
+from benchmarks.scale.columns import Column, joined, pick, ranks, text
 from benchmarks.scale.noise import Doubles, Ints
 
 # As measured on LUPerson: 1,017,720 chunks of 20 s in 46,260 videos.
@@ -32,7 +33,7 @@ class Videos:
     """
 
     seed: int
-    ids: "pa.StringArray"
+    ids: Column
     fps: Doubles
     frames: Ints
     first_chunk: Ints
@@ -50,7 +51,7 @@ class Videos:
     def chunks_of(self, videos: Ints) -> Ints:
         """Numbers of the chunks of some videos, in their order."""
         counts = (self.first_chunk[1:] - self.first_chunk[:-1])[videos]
-        return np.repeat(self.first_chunk[videos], counts) + _ranks(counts)
+        return np.repeat(self.first_chunk[videos], counts) + ranks(counts)
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Chunks:
     video: Ints
     start: Ints
     stop: Ints
-    video_id: "pa.StringArray"
-    unit_id: "pa.StringArray"
+    video_id: Column
+    unit_id: Column
 
 
 def make_videos(seed: int, count: int) -> Videos:
@@ -79,23 +80,20 @@ def make_videos(seed: int, count: int) -> Videos:
     positions = np.arange(count, dtype=np.int64)
     fps = _RATES[np.searchsorted(np.cumsum(_RATE_SHARES), noise.uniform(seed, "fps", positions) * 0.999)]
     # Street walks are long, most other videos short: a skewed distribution, from 2 chunks to some 110.
-    counts = 2 + np.floor(-np.log1p(-noise.uniform(seed, "length", positions)) * (CHUNKS_PER_VIDEO - 2)).astype(np.int64)
-    counts = _with_sum(np.minimum(counts, 6 * CHUNKS_PER_VIDEO), count * CHUNKS_PER_VIDEO)
+    more = -np.log1p(-noise.uniform(seed, "length", positions)) * (CHUNKS_PER_VIDEO - 2)
+    counts = np.minimum(2 + np.floor(more).astype(np.int64), 6 * CHUNKS_PER_VIDEO)
+    counts = _with_sum(counts, count * CHUNKS_PER_VIDEO)
     length = np.maximum(1, np.round(fps * CHUNK_SECONDS)).astype(np.int64)
     frames = (counts - 1) * length + 1 + noise.below(seed, "last chunk", positions, length)
     first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Videos(seed, video_ids(seed, positions), fps, frames, first)
 
 
-def video_ids(seed: int, positions: Ints) -> "pa.StringArray":
+def video_ids(seed: int, positions: Ints) -> Column:
     """Ids as YouTube forms them: 11 letters of 64."""
-    codes = np.stack(
-        [noise.below(seed, f"letter {place}", positions, len(_LETTERS)) for place in range(11)], axis=1
-    )
-    text = np.ascontiguousarray(_LETTERS[codes])
-    names: Any = pa.array(text.view("S11").ravel().astype("U11"), pa.string())
-    found: pa.StringArray = pc.binary_join_element_wise("youtube", names, ":")
-    return found
+    codes = [noise.below(seed, f"letter {place}", positions, len(_LETTERS)) for place in range(11)]
+    letters = np.ascontiguousarray(_LETTERS[np.stack(codes, axis=1)])
+    return joined(":", "youtube", pa.array(letters.view("S11").ravel().astype("U11"), pa.string()))
 
 
 def chunks(videos: Videos, numbers: Ints) -> Chunks:
@@ -104,25 +102,12 @@ def chunks(videos: Videos, numbers: Ints) -> Chunks:
     length = videos.chunk_frames[video]
     start = (numbers - videos.first_chunk[video]) * length
     stop = np.minimum(start + length, videos.frames[video])
-    ids = videos.ids.take(pa.array(video))
-    span: Any = pc.binary_join_element_wise(_padded(start), _padded(stop), "-")
-    return Chunks(numbers, video, start, stop, ids, pc.binary_join_element_wise(ids, span, "/"))
+    ids = pick(videos.ids, video)
+    return Chunks(numbers, video, start, stop, ids, joined("/", ids, joined("-", _padded(start), _padded(stop))))
 
 
-def text(numbers: Ints) -> "pa.StringArray":
-    """Whole numbers as strings."""
-    found: pa.StringArray = pc.cast(pa.array(numbers), pa.string())
-    return found
-
-
-def _padded(numbers: Ints) -> Any:
+def _padded(numbers: Ints) -> Column:
     return pc.utf8_lpad(text(numbers), 8, "0")
-
-
-def _ranks(counts: Ints) -> Ints:
-    """0, 1, 2 ... for each of the counts."""
-    ends = np.cumsum(counts)
-    return np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64) - np.repeat(ends - counts, counts)
 
 
 def _with_sum(counts: Ints, total: int) -> Ints:

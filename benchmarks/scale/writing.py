@@ -1,15 +1,15 @@
 """Writing files and ledger rows of a synthetic corpus as runs do, and not twice."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.scale.noise import Ints
+from benchmarks.scale.columns import Column, lists, pick, same
+from benchmarks.scale.noise import Doubles, Ints
 from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.ledger import Ledger
 from schemas.declaration import Table
@@ -51,22 +51,23 @@ class Outcomes:
         rows: Rows of each unit, one int64 [N] per table.
         seconds: float64 [N].
         frames: Frames decoded, int64 [N]; None in stages that decode none.
-        counts_crops: Position of the table whose rows are crops.
+        crops: Crops of each unit, int64 [N]; None in stages that cut none.
+        scope: Model or variant.
     """
 
-    unit_id: Any
-    inputs: Any
-    status: Any
+    unit_id: Column
+    inputs: Column
+    status: Column
     attempts: Ints
-    error_type: Any
-    error_message: Any
+    error_type: Column
+    error_message: Column
     paths: list[list[str]]
     file: Ints
     rows: list[Ints]
-    seconds: npt.NDArray[np.float64]
+    seconds: Doubles
     frames: Ints | None = None
-    counts_crops: int | None = None
-    scope: str = field(default="")
+    crops: Ints | None = None
+    scope: str = ""
 
     def table(self, fingerprint: str, run_id: str) -> pa.Table:
         """Rows of ``schemas.tables.LEDGER``, without stage and time of commit."""
@@ -74,25 +75,22 @@ class Outcomes:
         has = np.stack(self.rows, axis=1) > 0
         codes = self.file[:, None] * len(self.paths) + np.arange(len(self.paths))
         paths: Any = pa.array([path for group in zip(*self.paths, strict=True) for path in group], pa.string())
-        offsets = pa.array(np.concatenate([[0], np.cumsum(has.sum(axis=1))]).astype(np.int32))
-        outputs = pa.ListArray.from_arrays(offsets, paths.take(pa.array(codes[has])))
-        crops = None if self.counts_crops is None else self.rows[self.counts_crops]
         columns = {
-            "scope": pa.repeat(pa.scalar(self.scope), count),
+            "scope": same(self.scope, count),
             "unit_id": self.unit_id,
-            "fingerprint": pa.repeat(pa.scalar(fingerprint), count),
+            "fingerprint": same(fingerprint, count),
             "inputs": self.inputs,
             "status": self.status,
             "attempts": pa.array(self.attempts, pa.int32()),
             "error_type": self.error_type,
             "error_message": self.error_message,
-            "outputs": outputs,
+            "outputs": lists(has.sum(axis=1), pick(paths, codes[has])),
             "rows_out": pa.array(np.sum(self.rows, axis=0)),
-            "frames": pa.nulls(count, pa.int64()) if self.frames is None else pa.array(self.frames),
-            "crops": pa.nulls(count, pa.int64()) if crops is None else pa.array(crops, mask=crops == 0),
+            "frames": _or_null(self.frames, count),
+            "crops": _or_null(self.crops, count, of_none=0),
             "seconds": pa.array(self.seconds),
-            "node": pa.repeat(pa.scalar("worker-1"), count),
-            "run_id": pa.repeat(pa.scalar(run_id), count),
+            "node": same("worker-1", count),
+            "run_id": same(run_id, count),
         }
         return pa.table(columns)
 
@@ -101,10 +99,10 @@ def retire(rows: pa.Table, run_id: str) -> pa.Table:
     """The ledger rows that retire some units, as ``pipeline.corpus.ledger.retired`` makes them."""
     count = rows.num_rows
     changed = {
-        "status": pa.repeat(pa.scalar("retired"), count),
+        "status": same("retired", count),
         "outputs": pa.array([[]] * count, pa.list_(pa.string())),
         "rows_out": pa.array(np.zeros(count, np.int64)),
-        "run_id": pa.repeat(pa.scalar(run_id), count),
+        "run_id": same(run_id, count),
     }
     for name, column in changed.items():
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)
@@ -125,7 +123,10 @@ def commit(corpus: Corpus, stage: str, runs: Sequence[pa.Table]) -> None:
         ledger.compact()
 
 
+def _or_null(values: Ints | None, count: int, of_none: int = -1) -> Column:
+    """A column with null in place of one value; of nulls only where there are no values."""
+    return pa.nulls(count, pa.int64()) if values is None else pa.array(values, mask=values == of_none)
+
+
 def _count(rows: pa.Table, run_id: Any) -> int:
-    return int(pc.sum(pc.equal(rows["run_id"], run_id)).as_py() or 0)
-
-
+    return rows.filter(pc.equal(rows["run_id"], run_id)).num_rows
