@@ -16,6 +16,7 @@ from benchmarks.scale.videos import video_ids
 from benchmarks.scale.writing import Outcomes, commit, file_name, path_of, write_file
 from pipeline.corpus.files import digest
 from pipeline.flow import crawl, discover
+from pipeline.flow.videos import MEDIA, VIDEOS
 from pipeline.recipe import Recipe
 
 _QUERIES_PER_FILE: Final = 64
@@ -66,10 +67,10 @@ def crawl_videos(growth: Growth, run: Run, recipe: Recipe) -> None:
     names = as_list(ids)
     paths = []
     for part in files_of(len(todo), _VIDEOS_PER_FILE):
-        paths.append(path_of(crawl.VIDEOS, "", file_name(fingerprint, names[part], [""] * len(names[part]))))
+        paths.append(path_of(VIDEOS, "", file_name(fingerprint, names[part], [""] * len(names[part]))))
         good = todo[part][~fails[part]]
         if len(good) and paths[-1] not in growth.there:
-            write_file(growth.corpus, crawl.VIDEOS, _videos_table(growth, run, good).sort_by("unit_id"), paths[-1])
+            write_file(growth.corpus, VIDEOS, _videos_table(growth, run, good).sort_by("unit_id"), paths[-1])
     file, tables = file_numbers(len(todo), _VIDEOS_PER_FILE), []
     for attempt, bad in ((1, fails), (2, fails & ~private), (3, fails & ~private)):
         rows = np.flatnonzero(np.ones_like(bad) if attempt == 1 else bad)
@@ -153,7 +154,7 @@ def _videos_table(growth: Growth, run: Run, positions: Ints) -> pa.Table:
         "uploader": joined("", "channel ", text(noise.below(seed, "uploader", positions, 4000))),
         "upload_date": pa.array(uploaded),
         "license": pa.array(licence, pa.string(), mask=licence == ""),
-        "media_path": pa.array([f"{crawl.MEDIA}/{digest(name)}.mp4" for name in as_list(ids)]),
+        "media_path": pa.array([f"{MEDIA}/{digest(name)}.mp4" for name in as_list(ids)]),
         "media_bytes": pa.array((frames / fps * _BYTES_PER_SECOND).astype(np.int64)),
         "media_sha256": pa.array(media_digests(seed, positions)),
         "container": same("mov,mp4,m4a,3gp,3g2,mj2", count),
