@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 import schemas.tables
-from pipeline.corpus.files import Corpus, digest
+from pipeline.corpus.files import TEMPORARY, Corpus, digest
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import publish
 from pipeline.flow.manifest_stream import Share, count_rows, stream_split
@@ -62,7 +62,7 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     try:
         with _watched(job.progress) as board:
             _trainer(job, folder, unit["unit_id"], board).fit()
-        facts = _finished(job.corpus, folder)
+        facts = finished(job.corpus, folder)
     except ray.train.TrainingFailedError as error:
         facts = _explain(error)
     yield _outcome(unit, job, facts | {"seconds": time.perf_counter() - began})
@@ -259,9 +259,11 @@ def _resources(recipe: Recipe) -> dict[str, float]:
     return cpus | ({"GPU": 1.0} if _on_gpu(recipe) else {})
 
 
-def _finished(corpus: Corpus, folder: str) -> Row:
+def finished(corpus: Corpus, folder: str) -> Row:
+    """Outcome of a training whose files are in a folder of the corpus."""
     paths = sorted(corpus.relative(info.path) for info in corpus.files(folder))
-    outputs = [path for path in paths if "/ray-train/" not in path]
+    # A worker that was killed while it copied a checkpoint leaves a temporary file, which gc removes.
+    outputs = [path for path in paths if "/ray-train/" not in path and TEMPORARY not in path]
     rows = corpus.read_table(f"{folder}/metrics.parquet", columns=["step"]).num_rows
     return {"status": "ok", "outputs": outputs, "rows_out": rows}
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.corpus.files import Corpus
+from pipeline.corpus.files import TEMPORARY, Corpus
 from pipeline.flow.manifest_stream import Share, count_rows
-from pipeline.flow.pretrain import STAGE, train_share
+from pipeline.flow.pretrain import STAGE, finished, train_share
 from pipeline.recipe import Recipe
 from pipeline.run.progress import Part
 from stages.pretrain.config import PretrainConfig
@@ -126,3 +126,18 @@ def test_the_method_decides_the_fingerprint(tmp_path: Path) -> None:
     model = architecture(tmp_path)
     prints = {STAGE.fingerprint(recipe(method, model=model)) for method in ("clip", "momentum")}
     assert len(prints) == 2
+
+
+def test_what_a_killed_worker_left_half_written_is_not_an_output(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "momentum", Momentum)
+    train_alone(corpus, recipe("momentum", max_steps=1), Share())
+    corpus.put(f"run/checkpoints/step-00000001/{TEMPORARY}5f", b"half of a checkpoint")
+    corpus.put("run/ray-train/result.json", b"kept by Ray Train")
+    stored = {corpus.relative(info.path) for info in corpus.files("run")}
+    facts = finished(corpus, "run")
+    assert stored - set(facts["outputs"]) == {
+        f"run/checkpoints/step-00000001/{TEMPORARY}5f", "run/ray-train/result.json",
+    }  # fmt: skip
+    assert "run/metrics.parquet" in facts["outputs"]
