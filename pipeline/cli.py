@@ -178,6 +178,21 @@ def gc(
 
 
 @app.command()
+def unlock(
+    corpus: CorpusArg,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Let a corpus be written to again after a command on another machine died.
+
+    One command at a time writes to a corpus. Says which one it is, and ends its lease; the command, if it still runs,
+    stops.
+    """
+    from pipeline.commands import unlock as run_unlock
+
+    run_unlock(corpus, yes=yes)
+
+
+@app.command()
 def calibrate(
     recipe: RecipeArg,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="YAML file to write, for caption.calibration.")],
@@ -329,10 +344,22 @@ def execute(arguments: list[str] | None = None) -> int:
         return _complain(str(error), 2)
     except RunFailed as error:
         return _complain(str(error), 1)
+    except OSError as error:
+        return _storage(error)
     # Typer turns a KeyboardInterrupt into this code and prints nothing.
     if code == INTERRUPTED:
         return _complain("stopped; finished units are kept, and the same command resumes from here", code)
     return code
+
+
+def _storage(error: OSError) -> int:
+    """Exit code of a command that could not read or write; errors without a known cause are ours, with a traceback."""
+    from pipeline.corpus.trouble import explain
+
+    text = explain(error)
+    if text is None:
+        raise error
+    return _complain(text, 2)
 
 
 def _usage(error: Any) -> int:

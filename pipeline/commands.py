@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from pipeline.corpus import lease
 from pipeline.corpus.files import Corpus
+from pipeline.corpus.lease import leased
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import RunFailed, UserError
 from pipeline.flow.order import select_stages
@@ -229,8 +231,9 @@ def drop_variant(uri: str, name: str, *, yes: bool, cascade: bool) -> None:
     if not yes and not _agreed(f"Drop variant {name} of {uri}{', and ' + ' and '.join(depends) if depends else ''}?"):
         _console().print(f"Kept variant {name}.", markup=False, soft_wrap=True)
         return
-    retired = variants.drop(corpus, name, record.new_run_id())
-    _write_catalog(corpus)
+    with leased(corpus, f"variant drop {name}"):
+        retired = variants.drop(corpus, name, record.new_run_id())
+        _write_catalog(corpus)
     counts = ", ".join(counted(count, f"{stage} unit") for stage, count in retired.items() if count)
     _console().print(
         f"Dropped variant {name} ({counts}); 'reidforge gc {uri}' removes its files.", markup=False, soft_wrap=True
@@ -259,10 +262,14 @@ def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:
 
     corpus = _existing(uri)
     before = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=min_age_minutes)
-    found = garbage.find(corpus, before)
-    if not dry_run:
-        garbage.remove(corpus, found)
     console = _console()
+    if dry_run:
+        found = garbage.find(corpus, before)
+    else:
+        with leased(corpus, "gc") as held:
+            found = garbage.find(corpus, before)
+            held.check()
+            garbage.remove(corpus, found)
     for info in found:
         console.print(f"  {corpus.relative(info.path)}  {info.size / 1e6:.2f} MB", highlight=False)
     verb = "would be removed" if dry_run else "removed"
@@ -285,10 +292,27 @@ def run_import_luperson(
     corpus = Corpus(uri)
     first = FIRST_FRAME[release] if first_frame is None else first_frame
     memory = int(max_memory_gb * 1e9)
-    summary = import_luperson(corpus, videos, detections, first_frame=first, url=url, memory=memory)
-    _write_catalog(corpus)
+    console = _console()
+    with leased(corpus, "import luperson"):
+        summary = import_luperson(corpus, videos, detections, first_frame=first, url=url, memory=memory)
+        _write_catalog(corpus)
     for line in describe(summary, first):
-        _console().print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False)
+
+
+def unlock(uri: str, *, yes: bool) -> None:
+    """End the lease of a corpus, whoever holds it, after confirmation."""
+    corpus, console = Corpus(uri), _console()
+    held = lease.holders(corpus)
+    if not held:
+        console.print(f"{uri} is not in use.", markup=False, soft_wrap=True)
+        return
+    console.print(*(f"{uri} is in use by {holder}." for holder in held), sep="\n", markup=False, soft_wrap=True)
+    if not yes and not _agreed("End the lease? A command that still runs will stop."):
+        console.print("Kept the lease.")
+        return
+    lease.break_leases(corpus, held)
+    console.print("Ended the lease.")
 
 
 def _checked(recipe: Recipe, first: str | None, last: str | None) -> list[Stage]:

@@ -89,7 +89,13 @@ def explained(uri: str, path: str, *, doing: str = "read") -> Iterator[None]:
 
 
 def explain(error: OSError) -> str | None:
-    """What to do about an error outside a corpus, such as a full temporary folder; None if that is not known."""
+    """One line for a user; None for an error of unknown cause.
+
+    Args:
+        error: A ``StorageError``, or an error outside a corpus, such as a full temporary folder.
+    """
+    if isinstance(error, StorageError):
+        return str(error)
     cause = _BY_NUMBER.get(error.errno or 0)
     return None if cause is None else f"{error.filename or 'a file'}: {_reason(error)}. {cause.advice}"
 
