@@ -182,7 +182,7 @@ def unlock(
     corpus: CorpusArg,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Let a corpus be written to again after a command on another machine died.
+    """End the lease of a command that died elsewhere.
 
     One command at a time writes to a corpus. Says which one it is, and ends its lease; the command, if it still runs,
     stops.

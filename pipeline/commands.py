@@ -1,8 +1,9 @@
 """What the commands do; the command line itself is in ``pipeline.cli``."""
 
+import contextlib
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,14 +15,15 @@ from pipeline.corpus import lease
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.lease import leased
 from pipeline.corpus.snapshot import Snapshot
-from pipeline.errors import RunFailed, UserError
+from pipeline.errors import RunFailed, StorageError, UserError
 from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.recipe_files import shipped_recipes
 from pipeline.run.announcement import announce
+from pipeline.run.beginning import check_beginning
 from pipeline.run.plan import Plan, plan_stage
 from pipeline.run.progress import ON_BAR, counted
-from pipeline.run.runner import RunContext, StageSummary, run_stages
+from pipeline.run.runner import RunContext, StageSummary, run_stage
 from pipeline.run.stage import Stage
 
 if TYPE_CHECKING:
@@ -46,31 +48,73 @@ def run_recipe(
         UserError: The recipe, a stage or the cluster cannot be used.
         RunFailed: More units failed than the recipe allows.
     """
-    from pipeline.run import cluster, record
+    from pipeline.run import record
 
     recipe = load_recipe(path, overrides, corpus_uri)
     stages = _checked(recipe, first, last)
     console = _console()
     corpus = Corpus(recipe.corpus)
-    snapshot = Snapshot(corpus)
-    first_plan = _first_to_do(snapshot, recipe, stages, retry=retry)
-    if first_plan is None:
-        console.print(f"Nothing to do: {recipe.corpus} is up to date with {path}.", soft_wrap=True)
-        return
+    check_beginning(corpus, recipe, stages)
     run_id = record.new_run_id()
-    run = RunContext(snapshot=snapshot, recipe=recipe, run_id=run_id, console=console, retry=retry)
+    with leased(corpus, f"{'retry' if retry else 'run'} {path}", run_id) as held:
+        snapshot = Snapshot(corpus)
+        run = RunContext(
+            snapshot=snapshot, recipe=recipe, run_id=run_id, console=console, retry=retry, check=held.check
+        )
+        summaries = _run_stages(run, stages, path, address)
+    if summaries is None:
+        console.print(f"Nothing to do: {recipe.corpus} is up to date with {path}.", soft_wrap=True)
+    else:
+        _judge(recipe, summaries)
+
+
+def _run_stages(run: RunContext, stages: Sequence[Stage], path: Path, address: str | None) -> list[StageSummary] | None:
+    """Run stages in order, each planned when those before it are done. Returns None if no stage had anything to do."""
+    summaries: list[StageSummary] = []
+    with contextlib.ExitStack() as stack:
+        begun = False
+        for stage in stages:
+            plan = plan_stage(run.snapshot, run.recipe, stage)
+            if not begun and not plan.is_settled(retry=run.retry):
+                stack.enter_context(_begun(run, stages, plan, path, address, summaries))
+                begun = True
+            summaries.append(run_stage(run, stage, plan))
+            if begun:
+                _say_stage(summaries[-1])
+    if begun:
+        return summaries
+    _restore_catalog(run.corpus)
+    return None
+
+
+@contextlib.contextmanager
+def _begun(
+    run: RunContext,
+    stages: Sequence[Stage],
+    first: Plan,
+    path: Path,
+    address: str | None,
+    summaries: list[StageSummary],
+) -> Iterator[None]:
+    """What a run has from its first unit on: a record, a cluster, and at the end a catalog."""
+    from pipeline.run import cluster, record
+
     try:
-        with record.recorded(corpus, recipe, stages, run_id) as summaries:
+        with record.recorded(run.corpus, run.recipe, stages, run.run_id, summaries):
             # Before the cluster starts, which may take minutes: until then status would find nothing in a new corpus.
-            announce(corpus, run_id, first_plan, retry=retry)
-            log.info("run %s: %s into %s, on a %s", run_id, path, recipe.corpus, cluster.connect(address, recipe.run))
-            for summary in run_stages(run, stages):
-                summaries.append(summary)
+            announce(run.corpus, run.run_id, first, retry=run.retry)
+            where = cluster.connect(address, run.recipe.run)
+            log.info("run %s: %s into %s, on a %s", run.run_id, path, run.recipe.corpus, where)
+            for summary in summaries:
                 _say_stage(summary)
+            yield
+    except StorageError as error:
+        raise RunFailed(f"{error}. The same command resumes from here") from error
     finally:
         cluster.disconnect()
-        _write_catalog(corpus)
-    _judge(recipe, summaries)
+        # A run whose lease was broken leaves the catalog to the command that holds it now.
+        run.check()
+        _write_catalog(run.corpus)
 
 
 def list_recipes() -> None:
@@ -121,10 +165,12 @@ def show_plan(
 ) -> None:
     """Print what a run would do, stage by stage."""
     recipe = load_recipe(path, overrides, corpus_uri)
+    stages = _checked(recipe, first, last)
     snapshot = Snapshot(Corpus(recipe.corpus))
+    check_beginning(snapshot.corpus, recipe, stages)
     table = Table("stage", "unit", "units", "done", "to do", "why", box=None, header_style="bold", pad_edge=False)
     waiting: list[str] = []
-    for stage in _checked(recipe, first, last):
+    for stage in stages:
         plan = plan_stage(snapshot, recipe, stage)
         counts = plan.counts()
         todo = plan.todo().num_rows
@@ -330,12 +376,6 @@ def _existing(uri: str) -> Corpus:
     return corpus
 
 
-def _first_to_do(snapshot: Snapshot, recipe: Recipe, stages: Sequence[Stage], *, retry: bool) -> Plan | None:
-    """Plan of the first stage that has anything to do."""
-    plans = (plan_stage(snapshot, recipe, stage) for stage in stages)
-    return next((plan for plan in plans if plan.todo(retry=retry).num_rows or plan.retired.num_rows), None)
-
-
 def _say_stage(summary: StageSummary) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.ran.items())) or "nothing to do"
     log.info("%s: %s (%d wanted), %.1f s", summary.stage, counts, summary.wanted, summary.seconds)
@@ -348,6 +388,14 @@ def _write_catalog(corpus: Corpus) -> None:
 
     if corpus.exists("ledger"):
         catalog.write_catalog(corpus)
+
+
+def _restore_catalog(corpus: Corpus) -> None:
+    """Write the catalog if a run that was killed at its end left none."""
+    from pipeline.audit import catalog
+
+    if not corpus.exists(catalog.FILE):
+        _write_catalog(corpus)
 
 
 def _judge(recipe: Recipe, summaries: Sequence[StageSummary]) -> None:

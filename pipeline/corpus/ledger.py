@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import duckdb
@@ -149,10 +149,15 @@ class LedgerWriter:
     """Collects outcomes and commits them in batches, so that a week of units does not leave a million files.
 
     A context manager; leaving it commits the collected outcomes, after an exception, too.
+
+    Args:
+        ledger: Where they go.
+        check: Called before each commit; raises if this process may not write any more.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, check: Callable[[], None] = lambda: None) -> None:
         self.ledger = ledger
+        self.check = check
         self.pending: list[Mapping[str, Any]] = []
         self.recent: list[str] = []
         self.flushed_at = time.monotonic()
@@ -172,6 +177,7 @@ class LedgerWriter:
     def flush(self) -> None:
         """Commit the collected outcomes."""
         if self.pending:
+            self.check()
             self.recent.append(self.ledger.append(self.pending))
         self.pending = []
         self.flushed_at = time.monotonic()

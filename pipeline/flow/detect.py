@@ -15,7 +15,7 @@ from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
 from pipeline.flow import detect_imported
 from pipeline.flow.chunk_units import CHUNK, add_facts, facts_of, read_within
-from pipeline.flow.videos import live_videos
+from pipeline.flow.videos import MEDIA, live_videos
 from pipeline.recipe import Recipe
 from pipeline.run.plan import plan_stage
 from pipeline.run.progress import counted
@@ -79,12 +79,14 @@ def drop_media(snapshot: Snapshot, recipe: Recipe) -> None:
     """
     if recipe.crawl.keep_media:
         return
+    there = {snapshot.corpus.relative(info.path) for info in snapshot.corpus.files(MEDIA)}
+    if not there:
+        return
     plan = plan_stage(snapshot, recipe, STAGE)
     unfinished = plan.wanted.filter(pc.not_equal(plan.reasons, pa.scalar("done")))
     paths = plan.wanted["media_path"].unique()
     finished = paths.filter(pc.invert(pc.is_in(paths, value_set=unfinished["media_path"].unique())))
-    for path in finished.to_pylist():
-        snapshot.corpus.delete(str(path))
+    snapshot.corpus.delete(*(str(path) for path in finished.to_pylist() if path in there))
 
 
 def _wanted(snapshot: Snapshot, recipe: Recipe) -> pa.Table:

@@ -42,6 +42,10 @@ class Plan:
         reasons, counts = (column.to_pylist() for column in pc.value_counts(self.reasons).flatten())
         return dict(zip(reasons, counts, strict=True))
 
+    def is_settled(self, *, retry: bool = False) -> bool:
+        """Whether no unit is to run, and none to retire."""
+        return not self.retired.num_rows and not pc.any(self._open(retry=retry)).as_py()
+
     def todo(self, *, retry: bool = False) -> pa.Table:
         """Units to run; quarantined ones only with ``retry``."""
         return self.wanted.filter(self._open(retry=retry))

@@ -35,20 +35,21 @@ def new_run_id() -> str:
 
 
 @contextmanager
-def recorded(corpus: Corpus, recipe: Recipe, stages: Sequence[Stage], run_id: str) -> Iterator[list[StageSummary]]:
-    """Record a run below ``runs/<run_id>``; the caller appends stage summaries to the yielded list."""
+def recorded(
+    corpus: Corpus, recipe: Recipe, stages: Sequence[Stage], run_id: str, summaries: Sequence[StageSummary]
+) -> Iterator[None]:
+    """Record a run below ``runs/<run_id>``; ``summaries`` is read at the end, and the caller extends it until then."""
     folder = f"runs/{run_id}"
     corpus.put(f"{folder}/recipe.yaml", dump_recipe(recipe).encode())
     facts = _environment(recipe, stages) | {"files": _keep_files(corpus, folder, recipe, stages)}
     corpus.put(f"{folder}/environment.json", json.dumps(facts, indent=1).encode())
-    summaries: list[StageSummary] = []
     with tempfile.TemporaryDirectory() as scratch:
         log_file = Path(scratch) / "log.txt"
         handler = logging.FileHandler(log_file, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger("reidforge").addHandler(handler)
         try:
-            yield summaries
+            yield
         finally:
             logging.getLogger("reidforge").removeHandler(handler)
             handler.close()

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,13 +54,23 @@ class StageSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What all stages of one run share."""
+    """What all stages of one run share.
+
+    Args:
+        snapshot: What counts; brought up to date after each stage.
+        recipe: The resolved recipe.
+        run_id: Names the run in the ledger and in ``runs/``.
+        console: For progress.
+        retry: Whether quarantined units run again.
+        check: Raises ``RunFailed`` if this run may not write any more, since its lease was broken.
+    """
 
     snapshot: Snapshot
     recipe: Recipe
     run_id: str
     console: Console
     retry: bool = False
+    check: Callable[[], None] = lambda: None
 
     @property
     def corpus(self) -> Corpus:
@@ -68,24 +78,24 @@ class RunContext:
         return self.snapshot.corpus
 
 
-def run_stages(run: RunContext, stages: Sequence[Stage]) -> Iterator[StageSummary]:
-    """Run stages in order; each reads the rows that the previous ones committed."""
-    for stage in stages:
-        yield run_stage(run, stage)
+def run_stage(run: RunContext, stage: Stage, plan: Plan | None = None) -> StageSummary:
+    """Run one stage: passes over the units to do, until each is done or quarantined.
 
-
-def run_stage(run: RunContext, stage: Stage) -> StageSummary:
-    """Run one stage: passes over the units to do, until each is done or quarantined."""
+    Args:
+        run: The run.
+        stage: The stage.
+        plan: What it has to do; None = plan it here.
+    """
     began = time.monotonic()
-    plan = plan_stage(run.snapshot, run.recipe, stage)
+    plan = plan_stage(run.snapshot, run.recipe, stage) if plan is None else plan
     summary = StageSummary(stage=stage.name, wanted=plan.wanted.num_rows)
-    with LedgerWriter(Ledger(run.corpus, stage.name)) as ledger:
-        ledger.add(retired(row, run.run_id) for row in plan.retired.to_pylist())
-        ledger.flush()
-        _run_passes(run, stage, plan, ledger, summary)
-    if summary.ran or plan.retired.num_rows:
+    if not plan.is_settled(retry=run.retry):
+        with LedgerWriter(Ledger(run.corpus, stage.name), run.check) as ledger:
+            ledger.add(retired(row, run.run_id) for row in plan.retired.to_pylist())
+            ledger.flush()
+            _run_passes(run, stage, plan, ledger, summary)
         Ledger(run.corpus, stage.name).compact()
-    run.snapshot.refresh()
+        run.snapshot.refresh()
     stage.finish(run.snapshot, run.recipe)
     _count_failures(run, stage, plan, summary)
     summary.seconds = time.monotonic() - began

@@ -10,7 +10,9 @@ import yaml
 
 from pipeline import __version__
 from pipeline.cli import execute
-from tests.corpora import VIDEOS, small_corpus
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.ledger import Ledger
+from tests.corpora import VARIANT, VIDEOS, ledger_row, small_corpus
 from tests.runs import ROOT
 
 GOOD = {"corpus": "c", "crawl": {"urls": ["http://example.org/a.mp4"]}}
@@ -154,6 +156,7 @@ def test_shipped_recipes_are_valid(name: str) -> None:
 
 
 def test_a_plan_shows_the_stages_between_from_and_until(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Ledger(Corpus(str(tmp_path / "c")), "crawl").append([ledger_row("url-a")])
     options = ["--corpus", str(tmp_path / "c"), "--from", "embed", "--until", "track"]
     assert execute(["plan", "demo", *options]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
@@ -165,6 +168,7 @@ def test_a_plan_is_over_the_corpus_that_is_given(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = small_corpus(str(tmp_path / "small"))
+    Ledger(Corpus(str(tmp_path / "corpus")), "crawl").append([ledger_row("url-a")])
     arguments = ["plan", str(recipe), "--from", "embed", "--until", "embed"]
     for options, files in (["--corpus", corpus.uri], len(VIDEOS)), ([], 0):
         assert execute([*arguments, *options]) == 0
@@ -175,3 +179,21 @@ def test_a_plan_is_over_the_corpus_that_is_given(
 def test_a_recipe_is_shown_with_the_corpus_that_is_given(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["recipe", "show", str(recipe), "--corpus", "s3://bucket/elsewhere"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["corpus"] == "s3://bucket/elsewhere"
+
+
+@pytest.mark.parametrize("command", ["run", "retry", "plan"])
+def test_a_run_that_begins_where_nothing_is_says_so(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """It found nothing to do and ended well before, whatever was misspelt."""
+    assert execute([command, str(recipe), "--from", "detect"]) == 2
+    assert f"there is no corpus at {tmp_path}/corpus, and --from detect" in capsys.readouterr().err
+    assert not (tmp_path / "corpus").exists()
+    corpus = small_corpus(str(tmp_path / "corpus"), variants=("base", "more"))
+    for first, rows in (("publish", "captions"), ("pretrain", "manifest")):
+        assert execute([command, str(recipe), "--from", first, "--set", "caption.variant=typo"]) == 2
+        err = capsys.readouterr().err
+        assert f"caption.variant is 'typo', and {corpus.uri} has no {rows} of this name; there are base, more." in err
+        assert err.count("\n") == 1
+    plan = ["plan", str(recipe), "--from", "publish", "--set", f"caption.variant={VARIANT}"]
+    assert execute(plan) == 0

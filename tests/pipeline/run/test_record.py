@@ -71,7 +71,7 @@ def record(recipe: Recipe, names: set[str]) -> dict[str, Any]:
     # Fingerprints open the temperatures and the reference, which are not sound here.
     stages = [dataclasses.replace(stage, identity=lambda _: {}) for stage in STAGES if stage.name in names]
     assert {stage.name for stage in stages} == names
-    with recorded(corpus, recipe, stages, "r"):
+    with recorded(corpus, recipe, stages, "r", []):
         pass
     environment: dict[str, Any] = json.loads(corpus.read("runs/r/environment.json"))
     return environment
