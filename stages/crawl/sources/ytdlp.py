@@ -1,13 +1,12 @@
 """yt-dlp as a source: pages of the sites that it knows, search queries, playlists and plain media files."""
 
-import functools
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from stages.crawl.config import CrawlConfig
+from stages.crawl.sources import ytdlp_names
 from stages.crawl.sources.source import Download, Entry
 from stages.errors import EmptyUnit, UnitError
 
@@ -29,11 +28,8 @@ def key(url: str) -> tuple[str, str]:
         Extractor in lower case, and id; the id contains no slashes and no blanks.
     """
     url = _plain(url)
-    for pattern, name, temp_id in _extractors():
-        if pattern(url):
-            known = temp_id(url) if name != "generic" else None
-            return name, quote(known, safe="@+=,~:") if known else _bare_name(url)
-    return "generic", _bare_name(url)
+    name, known = ytdlp_names.find(url)
+    return name, quote(known, safe="@+=,~:") if known else _bare_name(url)
 
 
 def entries(query: str, config: CrawlConfig) -> list[Entry]:
@@ -64,14 +60,6 @@ def _plain(url: str) -> str:
     if _YOUTUBE.fullmatch(parts.hostname or "") and parts.path == "/watch" and video:
         return f"https://www.youtube.com/watch?v={video}"
     return url
-
-
-@functools.cache
-def _extractors() -> list[tuple[Any, str, Any]]:
-    """Test, name and id reader of every extractor, in yt-dlp's order."""
-    from yt_dlp.extractor import gen_extractor_classes
-
-    return [(ie.suitable, ie.ie_key().lower(), ie.get_temp_id) for ie in gen_extractor_classes()]
 
 
 def _bare_name(url: str) -> str:
