@@ -323,7 +323,10 @@ MANIFEST = pa.schema(
         _column("query", pa.string(), "search query that found the video"),
         _column("detect_fingerprint", pa.string(), "configuration that cut the crop"),
         _column("caption_fingerprint", pa.string(), "configuration that wrote the captions"),
-        _column("jpeg", pa.binary(), "the crop, JPEG-encoded", nullable=False),
+        _column(
+            "crops_path", pa.string(), "file of crops that has the JPEG, as in the ledger; null where jpeg is here"
+        ),
+        _column("jpeg", pa.binary(), "the crop, JPEG-encoded; null where crops_path names its file"),
     ]
 )
 

@@ -9,14 +9,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import schemas.tables as tables
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
+from schemas.declaration import Mark
 from schemas.parquet_layout import blob_options
 from stages.publish.config import PublishConfig
-from stages.publish.manifest import manifest_table
-from stages.publish.selection import plan_manifest
+from stages.publish.manifest import crop_columns, manifest_table
+from stages.publish.selection import CROP_COLUMNS, Found, plan_manifest
 from stages.video.limits import VideoLimits
 from stages.video.probe import probe
 
@@ -218,17 +220,60 @@ def _write_captions(corpus: Corpus, crops: pa.Table, variant: str) -> None:
 
 
 def _write_manifest(corpus: Corpus, variant: str, config: PublishConfig) -> None:
-    crops = pa.concat_tables([corpus.read_table(corpus.relative(info.path)) for info in corpus.files("crops")])
-    captions, videos = (corpus.read_table(path) for path in (f"captions/{variant}/c0.parquet", "videos/v0.parquet"))
-    plan = plan_manifest(crops, captions, videos, config)
-    fingerprints = {
-        "detect": dict.fromkeys(crops["unit_id"].unique().to_pylist(), "d0"),
-        "caption": {f"{variant}/e0": "c0"},
+    files = {
+        corpus.relative(info.path): corpus.read_table(corpus.relative(info.path)) for info in corpus.files("crops")
     }
-    manifest = manifest_table(crops, captions, videos, plan, variant, fingerprints, config)
+    crops = pa.concat_tables(files.values())
+    captions, videos = (corpus.read_table(path) for path in (f"captions/{variant}/c0.parquet", "videos/v0.parquet"))
+    paths = {unit: path for path, rows in files.items() for unit in rows["unit_id"].unique().to_pylist()}
+    manifest = manifest_of(crops, captions, videos, config, variant, paths=paths)
     path = f"manifests/{variant}/m0.parquet"
     corpus.write_table(manifest, path, **blob_options(manifest))
     Ledger(corpus, "publish").append([ledger_row(variant, [path], scope=variant, rows_out=len(manifest))])
+
+
+def manifest_of(
+    crops: pa.Table,
+    captions: pa.Table,
+    videos: pa.Table,
+    config: PublishConfig,
+    unit_id: str = "unit",
+    *,
+    marks: Sequence[tuple[Mark, pa.Table]] = (),
+    paths: Mapping[str, str] | None = None,
+) -> pa.Table:
+    """The manifest of crops, as publish plans and writes it; units are in files ``paths``."""
+    plan = plan_manifest(found(crops, captions, videos, marks=marks, paths=paths), config)
+    columns = crop_columns(self_contained=config.self_contained)
+    return manifest_table(plan.chosen, crops.select(columns), captions, videos, unit_id)
+
+
+def found(
+    crops: pa.Table,
+    captions: pa.Table,
+    videos: pa.Table,
+    *,
+    marks: Sequence[tuple[Mark, pa.Table]] = (),
+    paths: Mapping[str, str] | None = None,
+) -> Found:
+    """What planning reads; the fingerprints of units are d0 and c0."""
+    sentences = pc.list_value_length(captions["captions"]).fill_null(0)
+    return Found(
+        crops=crops.select(list(CROP_COLUMNS)),
+        captions=captions.select(["crop_id", "unit_id"]).append_column("sentences", sentences),
+        videos=videos,
+        marks=marks,
+        crop_units=_units(crops, "crops", "d0", paths or {}),
+        caption_units=_units(captions, "captions/v", "c0", {}),
+    )
+
+
+def _units(rows: pa.Table, folder: str, fingerprint: str, paths: Mapping[str, str]) -> pa.Table:
+    ids: list[Any] = rows["unit_id"].unique().to_pylist()
+    named = [paths.get(unit, f"{folder}/{unit.replace('/', '-')}.parquet") for unit in ids]
+    text = pa.string()
+    columns = [pa.array(ids, text), pa.array(named, text), pa.array([fingerprint] * len(ids), text)]
+    return pa.Table.from_arrays(columns, ["unit_id", "path", "fingerprint"])
 
 
 def _write_metrics(corpus: Corpus, variant: str) -> None:

@@ -25,7 +25,7 @@ PACK_FIELDS: "Final[list[pa.Field[Any]]]" = [
     # First of its rows in that file, and their number; null: the whole file.
     pa.field("first_row", pa.int64()),
     pa.field("num_rows", pa.int64()),
-    # Units whose rows count, in ascending order.
+    # Units whose rows count, in ascending order; null: all rows, for readers that choose rows by another key.
     pa.field("live", pa.list_(pa.string())),
 ]
 PACK: Final = pa.schema(PACK_FIELDS)
@@ -85,9 +85,10 @@ class _FileReader:
         return self._held[1].slice(first - int(self.borders[groups[0]]) if groups else 0, pack["num_rows"])
 
 
-def _counting(rows: pa.Table, table: Table, live: list[str], wanted: list[str]) -> pa.Table:
+def _counting(rows: pa.Table, table: Table, live: list[str] | None, wanted: list[str]) -> pa.Table:
     there = rows.column_names
-    rows = rows.filter(pc.is_in(rows["unit_id"], pa.array(live, pa.string())))
+    if live is not None:
+        rows = rows.filter(pc.is_in(rows["unit_id"], pa.array(live, pa.string())))
     for field in table.schema:
         if field.name in wanted and field.name not in there and field.nullable:
             rows = rows.append_column(field, pa.nulls(len(rows), field.type))

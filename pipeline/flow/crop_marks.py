@@ -1,19 +1,15 @@
 """What later stages found about crops, read from the tables that are declared as marks."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.corpus.packs import pack_parts
 from pipeline.corpus.snapshot import Snapshot
-from pipeline.flow.detect import CROPS
-from pipeline.flow.detect import STAGE as DETECT
 from pipeline.run.stage import Writer
 from schemas.declaration import Mark, Table
-from stages.publish.marks import gather_marks
 
 
 def mark_parts(snapshot: Snapshot, writers: Sequence[Writer]) -> "list[pa.Array[Any]]":
@@ -21,12 +17,9 @@ def mark_parts(snapshot: Snapshot, writers: Sequence[Writer]) -> "list[pa.Array[
     return [pack_parts(snapshot.packs(stage, table)) for table, _, stages in _sources(writers) for stage in stages]
 
 
-def read_marks(snapshot: Snapshot, writers: Sequence[Writer]) -> pa.Table:
-    """Rows of ``stages.publish.marks.gather_marks``, one for each crop that a stage of ``writers`` has marked."""
-    crops = snapshot.read(DETECT.name, CROPS, ["crop_id", "detection_id"]).combine_chunks()
-    return gather_marks(
-        [(mark, _by_crop(_read(snapshot, table, mark, stages), crops)) for table, mark, stages in _sources(writers)]
-    )
+def read_marks(snapshot: Snapshot, writers: Sequence[Writer]) -> list[tuple[Mark, pa.RecordBatchReader]]:
+    """The declared marks of the stages of ``writers``, each with a reader of its key, columns and selectors."""
+    return [(mark, _read(snapshot, table, mark, stages)) for table, mark, stages in _sources(writers)]
 
 
 def _sources(writers: Sequence[Writer]) -> Iterator[tuple[Table, Mark, list[str]]]:
@@ -38,14 +31,12 @@ def _sources(writers: Sequence[Writer]) -> Iterator[tuple[Table, Mark, list[str]
     return ((table, table.mark, names) for table, names in stages.items() if table.mark)
 
 
-def _read(snapshot: Snapshot, table: Table, mark: Mark, stages: list[str]) -> pa.Table:
+def _read(snapshot: Snapshot, table: Table, mark: Mark, stages: list[str]) -> pa.RecordBatchReader:
     columns = [mark.key, *mark.columns, *mark.selectors]
-    return pa.concat_tables(snapshot.read(stage, table, columns) for stage in stages)
+    return reader_of(table.schema, columns, (rows for stage in stages for rows in snapshot.scan(stage, table, columns)))
 
 
-def _by_crop(rows: pa.Table, crops: pa.Table) -> pa.Table:
-    """Rows with their crop_id; those of detections without a crop, most of a dense sampling, are dropped."""
-    if "crop_id" in rows.column_names:
-        return rows
-    places = pc.index_in(rows["detection_id"], value_set=crops["detection_id"].combine_chunks())
-    return rows.append_column("crop_id", crops["crop_id"].take(places)).filter(pc.is_valid(places))
+def reader_of(schema: pa.Schema, columns: Sequence[str], tables: Iterable[pa.Table]) -> pa.RecordBatchReader:
+    """Tables of some columns of a schema, made one after another, as a reader."""
+    batches = (batch for table in tables for batch in table.to_batches())
+    return pa.RecordBatchReader.from_batches(pa.schema([schema.field(name) for name in columns]), batches)

@@ -15,7 +15,8 @@ import schemas.tables
 from pipeline.corpus.files import TEMPORARY, Corpus, digest
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import publish
-from pipeline.flow.manifest_stream import Share, count_rows, stream_split
+from pipeline.flow.manifest_pictures import ManifestFiles, manifest_files
+from pipeline.flow.manifest_stream import Share, Split, find_split, stream_split
 from pipeline.recipe import Recipe
 from pipeline.run.progress import Part
 from pipeline.run.stage import Job, Stage, units
@@ -77,7 +78,13 @@ def _trainer(job: Job, folder: str, unit: str, board: Any) -> Any:
         _train_worker,
         train_loop_config={
             "board": board,
-            "arguments": {"corpus": job.corpus, "recipe": job.recipe, "folder": folder, "unit": unit},
+            "arguments": {
+                "corpus": job.corpus,
+                "files": manifest_files(job.snapshot, job.scope),
+                "recipe": job.recipe,
+                "folder": folder,
+                "unit": unit,
+            },
         },
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=_on_gpu(job.recipe), resources_per_worker=_resources(job.recipe)
@@ -149,6 +156,7 @@ def _train_worker(settings: dict[str, Any]) -> None:
 def train_share(
     *,
     corpus: Corpus,
+    files: ManifestFiles,
     recipe: Recipe,
     folder: str,
     unit: str,
@@ -159,7 +167,8 @@ def train_share(
     """Train on one worker's share of the manifest, and keep checkpoints, model and metrics in the corpus.
 
     Args:
-        corpus: Holds the manifest.
+        corpus: Holds the manifest and the crops.
+        files: Where they are.
         recipe: Names the method and the variant.
         folder: Below the corpus; a checkpoint found there is resumed.
         unit: unit_id of the metrics' rows.
@@ -170,18 +179,19 @@ def train_share(
     from stages.pretrain.loop import train
     from stages.pretrain.methods import METHODS
 
-    files, config = _manifest(Snapshot(corpus), recipe), recipe.pretrain
+    config = recipe.pretrain
     method = METHODS[config.method]
-    validate = bool(method.evaluation_columns) and count_rows(corpus, files, "val") > 0
+    splits = {name: find_split(corpus, files, name) for name in ("train", "val")}
+    validate = bool(method.evaluation_columns) and len(splits["val"]) > 0
     with tempfile.TemporaryDirectory(prefix="reidforge-") as scratch:
         keeper = _Keeper(corpus, folder, Path(scratch), config.keep_checkpoints, report)
         result = train(
             config,
-            stream_split(corpus, files, "train", method.columns, share=share, seed=config.seed),
-            _whole_split(corpus, files, "val", method.evaluation_columns) if validate else None,
+            stream_split(corpus, splits["train"], method.columns, share=share, seed=config.seed),
+            _whole_split(corpus, splits["val"], method.evaluation_columns) if validate else None,
             Path(scratch),
             keeper.report,
-            rows=count_rows(corpus, files, "train"),
+            rows=len(splits["train"]),
             resume_from=keeper.fetch_latest(),
             pace=lambda pace: progress(_part(pace)),
         )
@@ -194,8 +204,8 @@ def _part(pace: "Pace") -> Part:
     return Part(step="step", done=pace.step, total=pace.total, note=note, seconds_left=pace.seconds_left)
 
 
-def _whole_split(corpus: Corpus, files: list[str], split: str, columns: Sequence[str]) -> Any:
-    stream = stream_split(corpus, files, split, columns, share=Share(), seed=0)
+def _whole_split(corpus: Corpus, split: Split, columns: Sequence[str]) -> Any:
+    stream = stream_split(corpus, split, columns, share=Share(), seed=0)
     return lambda: stream(0)
 
 

@@ -1,33 +1,33 @@
-"""Publish on Ray: one unit = one variant, written as one manifest file per file of crops."""
+"""Publish on Ray: one unit = one variant. The driver plans it over metadata; a task writes one file of the manifest."""
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 import schemas.tables
 from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.grouping import digest_lists, joined, one_list, places_of, structs, whole
-from pipeline.corpus.packs import PACK_FIELDS, PACK_STRUCT, pack_parts, read_pack
+from pipeline.corpus.packs import PACK_FIELDS, PACK_STRUCT, pack_parts, read_packs
 from pipeline.corpus.snapshot import Snapshot, derived, stems
 from pipeline.flow import caption, embed
-from pipeline.flow.crop_marks import mark_parts, read_marks
+from pipeline.flow.crop_marks import mark_parts, read_marks, reader_of
 from pipeline.flow.detect import CROPS
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.flow.videos import live_videos
 from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage, Writer, unit_columns, units
 from pipeline.run.stream import Operator, parts
-from pipeline.run.units import OUTCOME, Row, Step
+from pipeline.run.units import LOST, OUTCOME, Row, Step, pack, unpack
 from schemas.declaration import Table
 from schemas.parquet_layout import blob_options
-from stages.publish.manifest import manifest_table
-from stages.publish.marks import marked
-from stages.publish.selection import CROP_COLUMNS, plan_manifest
-from stages.publish.splits import SplitPlan
+from stages.errors import UnitError
+from stages.publish.manifest import crop_columns, manifest_table
+from stages.publish.selection import CROP_COLUMNS, Found, plan_manifest
 
 NAME = "publish"
 
@@ -35,13 +35,24 @@ MANIFEST = Table(
     name="manifest",
     folder="manifests",
     schema=schemas.tables.MANIFEST,
-    row="one row per variant and published crop: JPEG, captions, split and provenance",
+    row="one row per variant and published crop: captions, split and provenance, and where its JPEG is",
     scope="variant",
 )
 
 log = logging.getLogger("reidforge")
 
-_PART = pa.schema([*PACK_FIELDS, pa.field("captions", PACK_STRUCT)])
+# Rows of a file of the manifest: whole packs of captions until there are so many, but not more than the second number.
+# With the JPEGs, less: a file is read and written in memory.
+_LEAST_ROWS, _MOST_ROWS, _BYTES_ROWS = 16_384, 65_536, 4_096
+
+_PACKS: pa.DataType = pa.list_(PACK_STRUCT)
+_PART_FIELDS: list["pa.Field[Any]"] = [
+    pa.field("chosen", pa.large_binary()), pa.field("crops", _PACKS), pa.field("captions", _PACKS),
+]  # fmt: skip
+_PART = pa.schema(_PART_FIELDS)
+_SENTENCES = pa.schema(
+    [pa.field("crop_id", pa.string()), pa.field("unit_id", pa.string()), pa.field("sentences", pa.int32())]
+)
 _WRITTEN_FIELDS: list["pa.Field[Any]"] = [pa.field("output", pa.string()), pa.field("rows", pa.int64())]
 _WRITTEN = pa.schema(_WRITTEN_FIELDS)
 
@@ -71,44 +82,99 @@ def _pieces(snapshot: Snapshot, recipe: Recipe) -> pa.Table:
 def _execute(before: Sequence[Writer], job: Job) -> Iterator[pa.Table]:
     import ray
 
-    snapshot, recipe = job.snapshot, job.recipe
     (unit,) = job.todo.to_pylist()
+    snapshot, config = job.snapshot, job.recipe.publish
     videos = live_videos(snapshot, ["license", "source_url", "query"])
-    marks = read_marks(snapshot, before)
-    plan = _plan(snapshot, recipe, videos, marks)
+    try:
+        plan = plan_manifest(_found(snapshot, job.recipe, before, videos), config)
+    except UnitError as error:
+        said = {"error_type": error.kind, "error_message": str(error), "retryable": error.retryable}
+        yield _outcome(unit, job, [LOST | said])
+        return
     log.info("publish: %s", plan.statement)
-    known = ray.put(marks)
-    make_write = functools.partial(
-        _make_write,
-        _Target(job.corpus, recipe, job.scope, job.fingerprint),
-        unit,
-        plan,
-        videos,
-        _fingerprints(snapshot),
-        known,
-    )
-    written = parts(
-        _pieces(snapshot, recipe).to_pylist(), _PART, Operator(make_step=make_write, fields=_WRITTEN, cpus=1.0)
-    )
+    if plan.left_out:
+        log.info("publish: left out %s", ", ".join(f"{count:,} {reason}" for reason, count in plan.left_out.items()))
+    target = _Target(job.corpus, job.recipe, job.scope, job.fingerprint)
+    make_write = functools.partial(_make_write, target, unit, ray.put(videos))
+    pieces = _parts(snapshot, job.scope, _groups(plan.chosen, self_contained=config.self_contained))
+    written = parts(pieces, _PART, Operator(make_step=make_write, fields=_WRITTEN, cpus=1.0))
     yield _outcome(unit, job, written)
 
 
-def _plan(snapshot: Snapshot, recipe: Recipe, videos: pa.Table, marks: pa.Table) -> SplitPlan:
-    crops = snapshot.read(DETECT.name, CROPS, CROP_COLUMNS)
+def _found(snapshot: Snapshot, recipe: Recipe, before: Sequence[Writer], videos: pa.Table) -> Found:
     scope = recipe.caption.variant
-    captions = snapshot.read(caption.STAGE.name, caption.CAPTIONS, ["crop_id", "captions"], scope)
-    return plan_manifest(marked(crops, marks), captions, videos, recipe.publish)
+    captions = snapshot.scan(caption.STAGE.name, caption.CAPTIONS, ["crop_id", "unit_id", "captions"], scope)
+    return Found(
+        crops=reader_of(CROPS.schema, CROP_COLUMNS, snapshot.scan(DETECT.name, CROPS, CROP_COLUMNS)),
+        captions=reader_of(_SENTENCES, _SENTENCES.names, map(_count_sentences, captions)),
+        videos=videos,
+        marks=read_marks(snapshot, before),
+        crop_units=_units_of(snapshot, DETECT.name, CROPS, ""),
+        caption_units=_units_of(snapshot, caption.STAGE.name, caption.CAPTIONS, scope),
+    )
 
 
-def _fingerprints(snapshot: Snapshot) -> dict[str, dict[str, str]]:
-    """Fingerprint by unit, for the stages in the manifest's provenance."""
-    found = {}
-    for stage in ("detect", "caption"):
-        latest = snapshot.latest(stage)
-        unit_ids: list[Any] = latest["unit_id"].to_pylist()
-        fingerprints: list[Any] = latest["fingerprint"].to_pylist()
-        found[stage] = dict(zip(unit_ids, fingerprints, strict=True))
-    return found
+def _count_sentences(captions: pa.Table) -> pa.Table:
+    sentences = pc.list_value_length(captions["captions"]).fill_null(0)
+    return captions.select(["crop_id", "unit_id"]).append_column("sentences", sentences)
+
+
+def _units_of(snapshot: Snapshot, stage: str, table: Table, scope: str) -> pa.Table:
+    """unit_id, path and fingerprint of the units with rows in a table."""
+    live = snapshot.live_of(stage, table, scope)
+    latest = snapshot.latest(stage)
+    latest = latest.filter(pc.equal(latest["scope"], pa.scalar(scope)))
+    fingerprints = latest["fingerprint"].take(places_of(live["unit_id"], latest, "unit_id"))
+    return live.append_column("fingerprint", fingerprints).sort_by("path")
+
+
+def _groups(chosen: pa.Table, *, self_contained: bool) -> Iterator[pa.Table]:
+    """The chosen crops by file of the manifest: whole packs of crops, and of captions as far as possible."""
+    of_captions = set(_changes(chosen["captions_path"]))
+    least, most = (_BYTES_ROWS, _BYTES_ROWS) if self_contained else (_LEAST_ROWS, _MOST_ROWS)
+    first = 0
+    for stop in _changes(chosen["crops_path"]):
+        if stop - first >= (least if stop in of_captions else most):
+            yield chosen.slice(first, stop - first)
+            first = stop
+    if first < len(chosen):
+        yield chosen.slice(first)
+
+
+def _changes(column: "pa.ChunkedArray[Any]") -> list[int]:
+    """Positions at which a value of a dictionary-encoded column differs from the one before."""
+    codes: Any = column.combine_chunks()
+    values = np.asarray(codes.indices.fill_null(-1).to_numpy(), np.int64)
+    places: list[int] = (np.flatnonzero(np.diff(values)) + 1).tolist()
+    return places
+
+
+def _parts(snapshot: Snapshot, scope: str, groups: Iterable[pa.Table]) -> list[Row]:
+    crops = snapshot.packs(DETECT.name, CROPS)
+    captions = snapshot.packs(caption.STAGE.name, caption.CAPTIONS, scope)
+    return [
+        {
+            "chosen": pack(_own_names(group.drop_columns(["captions_path"]))),
+            "crops": _named(group["crops_path"], crops),
+            "captions": _named(group["captions_path"], captions),
+        }
+        for group in groups
+    ]
+
+
+def _own_names(group: pa.Table) -> pa.Table:
+    """A group without the names of all others."""
+    for position, field in enumerate(group.schema):
+        if pa.types.is_dictionary(field.type):
+            names = group[field.name].combine_chunks().cast(pa.string()).dictionary_encode()
+            group = group.set_column(position, field.name, names)
+    return group
+
+
+def _named(paths: "pa.ChunkedArray[Any]", packs: pa.Table) -> list[Row]:
+    named = paths.cast(pa.string()).unique().drop_null()
+    rows: list[Row] = packs.take(places_of(named, packs, "path")).to_pylist()
+    return sorted(rows, key=lambda row: (row["file"], row["first_row"] or 0))
 
 
 class _Target(NamedTuple):
@@ -120,24 +186,28 @@ class _Target(NamedTuple):
     fingerprint: str
 
 
-def _make_write(
-    job: _Target, unit: Row, plan: SplitPlan, videos: pa.Table, fingerprints: dict[str, dict[str, str]], marks: Any
-) -> Step:
+def _make_write(job: _Target, unit: Row, videos: Any) -> Step:
     import ray
 
-    known = ray.get(marks)
+    known = ray.get(videos)
+    columns = crop_columns(self_contained=job.recipe.publish.self_contained)
 
     def write(row: Row) -> Row:
-        crops = marked(read_pack(job.corpus, CROPS, row), known)
-        captions = read_pack(job.corpus, caption.CAPTIONS, row["captions"])
-        table = manifest_table(crops, captions, videos, plan, unit["unit_id"], fingerprints, job.recipe.publish)
-        name = digest(job.fingerprint, unit["inputs"], row["path"])
+        crops = _read_all(job.corpus, CROPS, row["crops"], columns)
+        captions = _read_all(job.corpus, caption.CAPTIONS, row["captions"], ["crop_id", "captions", "attributes"])
+        table = manifest_table(unpack(row["chosen"]), crops, captions, known, unit["unit_id"])
+        sources = (piece["path"] for piece in row["crops"] + row["captions"])
+        name = digest(job.fingerprint, unit["inputs"], *sources)
         output = f"{MANIFEST.under(job.scope)}/{name}.parquet"
-        if table.num_rows:
-            job.corpus.write_table(table, output, **blob_options(table))
+        job.corpus.write_table(table, output, **blob_options(table))
         return {"output": output, "rows": table.num_rows}
 
     return write
+
+
+def _read_all(corpus: Corpus, table: Table, packs: list[Row], columns: list[str]) -> pa.Table:
+    empty = table.schema.empty_table().select(columns)
+    return pa.concat_tables([empty, *read_packs(corpus, table, packs, columns)])
 
 
 def _outcome(unit: Row, job: Job, written: list[Row]) -> pa.Table:
@@ -150,7 +220,7 @@ def _outcome(unit: Row, job: Job, written: list[Row]) -> pa.Table:
         "status": "failed" if errors else "ok" if outputs else "empty",
         "error_type": errors[0]["error_type"] if errors else None,
         "error_message": errors[0]["error_message"] if errors else None if outputs else "no crop passed the selection",
-        "retryable": True,
+        "retryable": errors[0]["retryable"] if errors else True,
         "outputs": [] if errors else outputs,
         "rows_out": 0 if errors else sum(row["rows"] for row in written),
         "seconds": sum(row["seconds"] for row in written),
@@ -169,7 +239,7 @@ def make_stage(before: Sequence[Writer]) -> Stage:
         name=NAME,
         tables=(MANIFEST,),
         unit="variant",
-        version=1,
+        version=2,
         identity=_identity,
         wanted=functools.partial(_wanted, before),
         execute=functools.partial(_execute, before),

@@ -168,7 +168,7 @@ def result(tables: Mapping[str, pa.Table], reason: str) -> Row:
         reason: Ledger message if that table has no rows.
     """
     *_, main = tables.values()
-    packed = [{"table": name, "ipc": _pack(table)} for name, table in tables.items()]
+    packed = [{"table": name, "ipc": pack(table)} for name, table in tables.items()]
     verdict = {} if main.num_rows else {"status": "empty", "error_type": "empty", "error_message": reason}
     return {"tables": packed, **verdict}
 
@@ -286,7 +286,7 @@ def _write_all(rows: list[Row], corpus: Corpus, fingerprint: str, tables: Sequen
     name = digest(fingerprint, *(f"{row['unit_id']}@{row['inputs']}" for row in rows))
     written: dict[str, list[_Part]] = {row["unit_id"]: [] for row in rows}
     for table in _returned(rows, tables):
-        found = {row["unit_id"]: part for row in rows if (part := _unpack(row, table.name)).num_rows}
+        found = {row["unit_id"]: part for row in rows if (part := _rows_in(row, table.name)).num_rows}
         path = f"{table.under(rows[0]['scope'])}/{name}.parquet"
         if found:
             _write(corpus, pa.concat_tables(found.values()), path, table.blob)
@@ -315,13 +315,19 @@ def _outcome(row: Row, written: list[_Part]) -> Row:
     }
 
 
-def _pack(table: pa.Table) -> bytes:
+def pack(table: pa.Table) -> bytes:
+    """A table as Arrow IPC bytes, in which it travels inside a row."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
 
 
-def _unpack(row: Row, name: str) -> pa.Table:
-    (ipc,) = (part["ipc"] for part in row["tables"] if part["table"] == name)
+def unpack(ipc: bytes) -> pa.Table:
+    """Inverse of ``pack``; the table shares the memory of the bytes."""
     return pa.ipc.open_stream(ipc).read_all()
+
+
+def _rows_in(row: Row, name: str) -> pa.Table:
+    (ipc,) = (part["ipc"] for part in row["tables"] if part["table"] == name)
+    return unpack(ipc)

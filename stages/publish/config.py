@@ -34,6 +34,9 @@ class PublishConfig(Config):
     min_track_frames: int | None = Field(default=None, ge=1)
     """Include only crops of tracklets of at least this many frames (tracks.track_frames); null = all crops, with or
     without a tracklet."""
+    self_contained: bool = False
+    """Copy the JPEGs into the manifest, so that it can be read without the crops. Otherwise it names the file of crops
+    that has them, which makes a further variant cheap."""
     licences: tuple[str, ...] | None = None
     """Accepted licences, as videos.license states them; null = any, and videos that state none."""
 

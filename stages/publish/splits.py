@@ -47,11 +47,26 @@ def plan_splits(video_id: "pa.Array[Any]", pts_s: Numbers, frame_index: Numbers,
     crops: list[Any]
     videos, crops = (column.to_pylist() for column in pc.value_counts(video_id).flatten())
     counts = dict(zip(videos, crops, strict=True))
-    shares = {str(split): config.splits[split] for split in SPLITS if split in config.splits}
+    shares = _shares(config)
     if len(counts) == 1 and len(shares) > 1:
         return plan_by_time(next(iter(counts)), pts_s, frame_index, shares, config)
+    return split_videos(counts, config)
+
+
+def split_videos(counts: Mapping[str, int], config: PublishConfig) -> ByVideo:
+    """Plan the splits of a corpus of several videos.
+
+    Args:
+        counts: Crops that may enter the manifest, by video.
+        config: Shares and seed.
+    """
+    shares = _shares(config)
     split_of = assign_splits(list(counts.items()), shares, config.split_seed)
     return ByVideo(split_of, _describe(counts, split_of, list(shares)))
+
+
+def _shares(config: PublishConfig) -> dict[str, float]:
+    return {str(split): config.splits[split] for split in SPLITS if split in config.splits}
 
 
 def assign_splits(videos: Sequence[tuple[str, int]], shares: Mapping[str, float], seed: int) -> dict[str, str]:

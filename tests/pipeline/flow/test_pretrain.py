@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from pipeline.corpus.files import TEMPORARY, Corpus
-from pipeline.flow.manifest_stream import Share, count_rows
+from pipeline.corpus.snapshot import Snapshot
+from pipeline.flow.manifest_pictures import manifest_files
+from pipeline.flow.manifest_stream import Share, find_split
 from pipeline.flow.pretrain import STAGE, finished, train_share
 from pipeline.recipe import Recipe
 from pipeline.run.progress import Part
@@ -37,7 +39,7 @@ def metrics(corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def rows_of(corpus: Corpus, split: str) -> int:
-    return count_rows(corpus, [corpus.relative(info.path) for info in corpus.files(f"manifests/{VARIANT}")], split)
+    return len(find_split(corpus, manifest_files(Snapshot(corpus), VARIANT), split))
 
 
 def test_any_method_runs_from_the_manifest_to_files_in_the_corpus(
@@ -56,7 +58,14 @@ def test_any_method_runs_from_the_manifest_to_files_in_the_corpus(
     def run() -> None:
         share = Share(rank=0, world=1)
         train_share(
-            corpus=corpus, recipe=settings, folder="run", unit="u", share=share, report=report, progress=parts.append
+            corpus=corpus,
+            files=manifest_files(Snapshot(corpus), VARIANT),
+            recipe=settings,
+            folder="run",
+            unit="u",
+            share=share,
+            report=report,
+            progress=parts.append,
         )
 
     with pytest.raises(Lost):
@@ -85,6 +94,7 @@ def test_any_method_runs_from_the_manifest_to_files_in_the_corpus(
 def train_alone(corpus: Corpus, settings: Recipe, share: Share) -> None:
     train_share(
         corpus=corpus,
+        files=manifest_files(Snapshot(corpus), VARIANT),
         recipe=settings,
         folder="run",
         unit="u",

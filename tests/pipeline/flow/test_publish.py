@@ -154,14 +154,60 @@ def test_a_mark_that_a_new_stage_declares_keeps_crops_out(corpus: Corpus) -> Non
     assert published(corpus, stage, keep_static=True) == ALL - {DUPLICATE, BOTH}
 
 
+def manifests(corpus: Corpus) -> list[pa.Table]:
+    """The files of the manifest, those of the newest unit."""
+    packs = Snapshot(corpus).packs("publish", publish.MANIFEST, VARIANT)
+    return [corpus.read_table(path) for path in packs["path"].to_pylist()]
+
+
 def test_rows_of_a_manifest_come_by_time_and_falling_confidence(corpus: Corpus) -> None:
     published(corpus, keep_duplicates=True, keep_static=True)
-    files = sorted(corpus.files(f"manifests/{VARIANT}"), key=lambda info: info.path)
-    assert len(files) == 2
-    for info in files:
-        table = corpus.read_table(corpus.relative(info.path))
-        assert table["frame_index"].to_pylist() == [frame for frame in FRAMES for _ in range(PERSONS)]
-        assert table["confidence"].to_numpy().tolist() == pytest.approx([0.6, 0.5] * len(FRAMES))
+    (table,) = manifests(corpus)
+    assert table["video_id"].to_pylist() == ["x:a"] * 12 + ["x:b"] * 12
+    assert table["frame_index"].to_pylist() == [frame for _ in "ab" for frame in FRAMES for _ in range(PERSONS)]
+    assert table["confidence"].to_numpy().tolist() == pytest.approx([0.6, 0.5] * 2 * len(FRAMES))
+
+
+def test_a_manifest_names_the_files_of_its_crops_and_holds_their_bytes_only_if_asked_to(corpus: Corpus) -> None:
+    published(corpus)
+    (lean,) = manifests(corpus)
+    assert {row["crops_path"] for row in lean.to_pylist() if row["video_id"] == "x:a"} == {"crops/a.parquet"}
+    assert lean["jpeg"].null_count == len(lean) > 0
+    published(corpus, self_contained=True)
+    (whole,) = manifests(corpus)
+    crops = [row for name in "ab" for row in corpus.read_table(f"crops/{name}.parquet").to_pylist()]
+    jpegs = {row["crop_id"]: row["jpeg"] for row in crops}
+    assert [jpegs[crop_id] for crop_id in whole["crop_id"].to_pylist()] == whole["jpeg"].to_pylist()
+    assert whole["crops_path"].null_count == len(whole)
+    assert whole.drop_columns(["jpeg", "crops_path"]).equals(lean.drop_columns(["jpeg", "crops_path"]))
+
+
+def test_large_manifests_are_written_as_several_files_of_whole_files_of_crops(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "cde":
+        add_video(corpus, name, 0.5)
+    together = published(corpus)
+    monkeypatch.setattr(publish, "_LEAST_ROWS", 20)
+    assert published(corpus, split_seed=1) == together
+    parts = manifests(corpus)
+    assert sorted(len(part) for part in parts) == [12, 21, 24]
+    files = [set(part["crops_path"].to_pylist()) for part in parts]
+    assert sum(map(len, files)) == len(set.union(*files)) == 5
+
+
+def test_two_detections_with_one_crop_id_fail_the_unit(corpus: Corpus) -> None:
+    add_video(corpus, "c", 0.5)
+    rows = corpus.read_table("crops/c.parquet").to_pylist()
+    rows[0]["crop_id"] = crop("a", 0, 1)
+    write(corpus, rows, tables.CROPS, "crops/c.parquet")
+    run = RunContext(snapshot=Snapshot(corpus), recipe=recipe_of(corpus), run_id="r", console=Console(quiet=True))
+    assert [reason[:2] for reason in run_stage(run, PUBLISH).reasons] == [
+        (
+            "crop_id_collision",
+            f"crop_id {crop('a', 0, 1)} belongs to two detections, x:a/0/1 and x:c/0/0; remove one of their videos",
+        )
+    ]
 
 
 def test_a_manifest_names_tracklets_and_the_configurations_that_made_it(corpus: Corpus) -> None:
@@ -189,21 +235,24 @@ def test_a_new_mark_makes_the_manifest_stale_and_a_superseded_one_counts_no_more
     assert published(corpus) == ALL
 
 
-def test_marks_are_joined_by_crop_and_tracklets_by_detection(corpus: Corpus) -> None:
-    marks = {row["crop_id"]: row for row in read_marks(Snapshot(corpus), STAGES).to_pylist()}
-    assert set(marks) == {DUPLICATE, STATIC, BOTH, *map(crop_id_of, TRACKED)}
-    assert marks[BOTH] == {
-        "crop_id": BOTH, "duplicate_of": crop("b", 50, 0), "static": True, "track_id": None, "track_frames": None,
+def test_marks_have_the_keys_and_columns_that_they_declare(corpus: Corpus) -> None:
+    found = {
+        tuple(reader.schema.names): reader.read_all().to_pylist() for _, reader in read_marks(Snapshot(corpus), STAGES)
+    }
+    assert {row["crop_id"]: row["duplicate_of"] for row in found["crop_id", "duplicate_of"]} == {
+        DUPLICATE: crop("a", 50, 0), BOTH: crop("b", 50, 0),
     }  # fmt: skip
-    for detection, frames in TRACKED.items():
-        assert (marks[crop_id_of(detection)]["track_id"], marks[crop_id_of(detection)]["track_frames"]) == (
-            "x:a/t0",
-            frames,
-        )
-    shown = ask(Path(corpus.root), "SELECT crop_id, duplicate_of, static, track_id FROM crops")
-    for crop_id, *found in shown:
-        row = marks.get(crop_id, {"static": False})
-        assert found == [row.get("duplicate_of"), row["static"] or False, row.get("track_id")]
+    assert {row["crop_id"] for row in found["crop_id",]} == {STATIC, BOTH}
+    tracked = {row["detection_id"]: row["track_frames"] for row in found["detection_id", "track_id", "track_frames"]}
+    assert tracked == TRACKED | {"x:a/0/9": 80}
+    shown = ask(Path(corpus.root), "SELECT detection_id, crop_id, duplicate_of, static, track_id FROM crops")
+    for detection, crop_id, *marks in shown:
+        expected = [
+            {DUPLICATE: crop("a", 50, 0), BOTH: crop("b", 50, 0)}.get(crop_id),
+            crop_id in (STATIC, BOTH),
+            "x:a/t0" if detection in TRACKED else None,
+        ]
+        assert marks == expected
 
 
 def test_features_are_those_of_the_whole_crops_of_one_video(corpus: Corpus) -> None:

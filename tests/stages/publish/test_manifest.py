@@ -5,15 +5,13 @@ import pytest
 
 from pipeline.flow.dedup import DUPLICATES, STATICS
 from pipeline.flow.track import TRACKS
+from schemas.declaration import Mark
 from schemas.tables import CAPTIONS, CROPS, MANIFEST, VIDEOS
 from stages.errors import UnitError
 from stages.publish.config import PublishConfig
 from stages.publish.manifest import manifest_table
-from stages.publish.marks import gather_marks, marked
-from stages.publish.selection import left_out, plan_manifest
-from tests.corpora import caption_rows, crop_rows, video_row
-
-FINGERPRINTS = {"detect": {"d-a": "fa", "d-b": "fb"}, "caption": {"c0": "fc"}}
+from stages.publish.selection import plan_manifest
+from tests.corpora import caption_rows, crop_rows, found, manifest_of, video_row
 
 
 @pytest.fixture
@@ -33,24 +31,24 @@ def videos() -> pa.Table:
     return pa.Table.from_pylist(rows, VIDEOS)
 
 
-def publish(crops, captions, videos, **options) -> pa.Table:
-    config = PublishConfig(splits={"train": 0.5, "val": 0.5}, **options)
-    plan = plan_manifest(crops, captions, videos, config)
-    return manifest_table(crops, captions, videos, plan, "unit", FINGERPRINTS, config)
+def halves(**options) -> PublishConfig:
+    return PublishConfig(splits={"train": 0.5, "val": 0.5}, **options)
 
 
-def marks(duplicates=(), statics=(), tracks=()) -> pa.Table:
+def publish(crops, captions, videos, marks=(), **options) -> pa.Table:
+    return manifest_of(crops, captions, videos, halves(**options), marks=marks)
+
+
+def marks(duplicates=(), statics=(), tracks=()) -> list[tuple[Mark, pa.Table]]:
     def table(schema, rows):
         return pa.Table.from_pylist([dict(zip(schema, row, strict=True)) for row in rows], pa.schema(schema.items()))
 
     text = pa.string()
-    return gather_marks(
-        [
-            (DUPLICATES.mark, table({"crop_id": text, "duplicate_of": text}, duplicates)),
-            (STATICS.mark, table({"crop_id": text}, [(crop,) for crop in statics])),
-            (TRACKS.mark, table({"crop_id": text, "track_id": text, "track_frames": pa.int64()}, tracks)),
-        ]
-    )
+    return [
+        (DUPLICATES.mark, table({"crop_id": text, "duplicate_of": text}, duplicates)),
+        (STATICS.mark, table({"crop_id": text}, [(crop,) for crop in statics])),
+        (TRACKS.mark, table({"detection_id": text, "track_id": text, "track_frames": pa.int64()}, tracks)),
+    ]
 
 
 def changed(table: pa.Table, row: int, **values) -> pa.Table:
@@ -67,16 +65,25 @@ def test_rows_follow_the_schema_sorted_by_video_and_time(crops, captions, videos
     assert len(table) == 8
 
 
-def test_every_row_carries_its_own_bytes_captions_and_provenance(crops, captions, videos):
+def test_a_self_contained_manifest_has_the_bytes_of_each_crop(crops, captions, videos):
+    rows = publish(crops, captions, videos, self_contained=True)
+    originals = {row["crop_id"]: row["jpeg"] for row in crops.to_pylist()}
+    assert len(originals) == 8
+    assert dict(zip(rows["crop_id"].to_pylist(), rows["jpeg"].to_pylist(), strict=True)) == originals
+    assert rows["crops_path"].null_count == 8
+    both = ["jpeg", "crops_path"]
+    assert rows.drop_columns(both).equals(publish(crops, captions, videos).drop_columns(both))
+
+
+def test_every_row_carries_its_own_captions_and_provenance(crops, captions, videos):
     rows = publish(crops, captions, videos).to_pylist()
-    originals = {row["crop_id"]: row for row in crops.to_pylist()}
     sentences = {row["crop_id"]: [item["text"] for item in row["captions"]] for row in captions.to_pylist()}
     for row in rows:
-        assert row["jpeg"] == originals[row["crop_id"]]["jpeg"]
+        assert row["jpeg"] is None
+        assert row["crops_path"] == {"x:a": "crops/d-a.parquet", "x:b": "crops/d-b.parquet"}[row["video_id"]]
         assert row["captions"] == sentences[row["crop_id"]]
         assert row["unit_id"] == "unit"
-        assert row["caption_fingerprint"] == "fc"
-        assert row["detect_fingerprint"] == {"x:a": "fa", "x:b": "fb"}[row["video_id"]]
+        assert (row["detect_fingerprint"], row["caption_fingerprint"]) == ("d0", "c0")
         assert row["source_url"] == f"https://video.example/{row['video_id'][-1]}"
     assert {row["video_id"]: row["license"] for row in rows} == {"x:a": "CC-BY", "x:b": None}
     assert {len(row["captions"]) for row in rows} == {1, 2}
@@ -88,13 +95,10 @@ def test_a_video_stands_in_one_split(crops, captions, videos):
 
 
 def test_files_one_after_another_give_the_same_rows(crops, captions, videos):
-    config = PublishConfig(splits={"train": 0.5, "val": 0.5})
-    plan = plan_manifest(crops, captions, videos, config)
-    parts = [
-        manifest_table(part, captions, videos, plan, "unit", FINGERPRINTS, config)
-        for part in (crops.slice(4), crops.slice(0, 4))
-    ]
-    assert pa.concat_tables(parts).equals(publish(crops, captions, videos))
+    plan = plan_manifest(found(crops, captions, videos), halves())
+    without = crops.drop_columns(["jpeg"])
+    parts = [manifest_table(plan.chosen.slice(first, 4), without, captions, videos, "unit") for first in (0, 4)]
+    assert pa.concat_tables(parts).sort_by("crop_id").equals(publish(crops, captions, videos).sort_by("crop_id"))
 
 
 @pytest.mark.parametrize(
@@ -108,9 +112,7 @@ def test_files_one_after_another_give_the_same_rows(crops, captions, videos):
 )
 def test_selection_leaves_out_and_counts(crops, captions, videos, options, reason, count):
     assert len(publish(crops, captions, videos, **options)) == 8 - count
-    config = PublishConfig(splits={"train": 0.5, "val": 0.5}, **options)
-    plan = plan_manifest(crops, captions, videos, config)
-    assert left_out(crops, captions, videos, plan, config) == {reason: count}
+    assert plan_manifest(found(crops, captions, videos), halves(**options)).left_out == {reason: count}
 
 
 def test_crops_without_captions_stay_out_unless_asked_for(crops, captions, videos):
@@ -129,22 +131,22 @@ def test_a_crop_whose_sharpness_was_not_measured_passes_only_without_a_limit(cro
 
 def test_duplicates_stay_out_unless_asked_for(crops, captions, videos):
     ids = crops["crop_id"].to_pylist()
-    found = marks(duplicates=[(ids[0], ids[1])])
-    assert len(publish(marked(crops, found), captions, videos)) == 7
-    assert len(publish(marked(crops, found), captions, videos, keep_duplicates=True)) == 8
+    found_marks = marks(duplicates=[(ids[0], ids[1])])
+    assert len(publish(crops, captions, videos, found_marks)) == 7
+    assert len(publish(crops, captions, videos, found_marks, keep_duplicates=True)) == 8
 
 
 def test_static_persons_stay_out_unless_asked_for(crops, captions, videos):
-    found = marks(statics=crops["crop_id"].to_pylist()[:2])
-    assert len(publish(marked(crops, found), captions, videos)) == 6
-    assert len(publish(marked(crops, found), captions, videos, keep_static=True)) == 8
+    found_marks = marks(statics=crops["crop_id"].to_pylist()[:2])
+    assert len(publish(crops, captions, videos, found_marks)) == 6
+    assert len(publish(crops, captions, videos, found_marks, keep_static=True)) == 8
 
 
 def test_short_tracklets_stay_out_when_asked_to_and_the_others_are_named(crops, captions, videos):
-    ids = crops["crop_id"].to_pylist()
-    found = marks(tracks=[(ids[0], "x:b/t0", 240), (ids[1], "x:b/t0", 240), (ids[2], "x:b/t1", 180)])
-    assert len(publish(marked(crops, found), captions, videos)) == 8
-    table = publish(marked(crops, found), captions, videos, min_track_frames=200)
+    ids, seen = (crops[name].to_pylist() for name in ("crop_id", "detection_id"))
+    found_marks = marks(tracks=[(seen[0], "x:b/t0", 240), (seen[1], "x:b/t0", 240), (seen[2], "x:b/t1", 180)])
+    assert len(publish(crops, captions, videos, found_marks)) == 8
+    table = publish(crops, captions, videos, found_marks, min_track_frames=200)
     assert dict(zip(table["crop_id"].to_pylist(), table["track_id"].to_pylist(), strict=True)) == {
         ids[0]: "x:b/t0",
         ids[1]: "x:b/t0",
@@ -154,30 +156,30 @@ def test_short_tracklets_stay_out_when_asked_to_and_the_others_are_named(crops, 
 def test_a_tracklet_stands_in_one_split_where_one_video_is_cut_in_time(captions, videos):
     long = pa.Table.from_pylist(crop_rows("x:a", "d-a", range(0, 2000, 10)), CROPS)
     texts = pa.Table.from_pylist(caption_rows(long, "c0"), CAPTIONS)
-    ids = long["crop_id"].to_pylist()
-    found = marks(tracks=[(name, f"x:a/t{position // 28}", 300) for position, name in enumerate(ids)])
+    seen = long["detection_id"].to_pylist()
+    tracks = [(name, f"x:a/t{position // 28}", 300) for position, name in enumerate(seen)]
+    found_marks = marks(tracks=tracks)
+    tracked = dict(zip(long["crop_id"].to_pylist(), (track for _, track, _ in tracks), strict=True))
     config = PublishConfig(splits={"train": 0.8, "val": 0.2})
-    for crops, whole in ((long, False), (marked(long, found), True)):
-        plan = plan_manifest(crops, texts, videos, config)
-        table = manifest_table(
-            marked(long, found) if not whole else crops, texts, videos, plan, "u", FINGERPRINTS, config
-        )
-        pairs = set(zip(table["track_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+    for given, whole in (((), False), (found_marks, True)):
+        plan = plan_manifest(found(long, texts, videos, marks=given), config)
+        table = manifest_of(long, texts, videos, config, marks=given)
+        pairs = {
+            (tracked[crop], split)
+            for crop, split in zip(table["crop_id"].to_pylist(), table["split"].to_pylist(), strict=True)
+        }
         assert (len(pairs) == len({track for track, _ in pairs})) == whole
         assert ("tracklets that cross" in plan.statement) == whole
     assert len(table) == len(long), "a whole tracklet has no crops in a guard"
 
 
-def test_crops_in_the_guard_of_a_border_are_counted(crops, captions, videos):
-    rows = crop_rows("x:a", "d-a", range(0, 2000, 10))
-    long = pa.Table.from_pylist(rows, CROPS)
+def test_crops_in_the_guard_of_a_border_are_counted(videos):
+    long = pa.Table.from_pylist(crop_rows("x:a", "d-a", range(0, 2000, 10)), CROPS)
     texts = pa.Table.from_pylist(caption_rows(long, "c0"), CAPTIONS)
     config = PublishConfig(splits={"train": 0.8, "val": 0.2})
-    plan = plan_manifest(long, texts, videos, config)
-    table = manifest_table(long, texts, videos, plan, "unit", FINGERPRINTS, config)
-    guard = left_out(long, texts, videos, plan, config)["guard"]
+    guard = plan_manifest(found(long, texts, videos), config).left_out["guard"]
     assert guard > 0
-    assert len(table) + guard == len(long)
+    assert len(manifest_of(long, texts, videos, config)) + guard == len(long)
 
 
 def test_two_detections_under_one_crop_id_are_refused(crops, captions, videos):
@@ -218,10 +220,5 @@ def test_crops_that_stay_out_have_no_weight_in_the_splits(captions, videos):
     many = pa.Table.from_pylist([*crop_rows("x:a", "d-a", range(40)), *crop_rows("x:b", "d-b", range(4))], CROPS)
     few = pa.Table.from_pylist(caption_rows(many, "c0")[39:], CAPTIONS)
     config = PublishConfig(splits={"train": 0.7, "val": 0.3})
-    plan = plan_manifest(many, few, videos, config)
+    plan = plan_manifest(found(many, few, videos), config)
     assert plan.statement == "split by video: train 4 crops of 1, val 1 crops of 1 videos"
-
-
-def test_a_duplicate_names_the_crop_that_stands_for_its_leader():
-    chain = marks(duplicates=[("a", "b"), ("b", "c")]).to_pylist()
-    assert {row["crop_id"]: row["duplicate_of"] for row in chain} == {"a": "c", "b": "c"}

@@ -20,9 +20,7 @@ from stages.publish.config import PublishConfig
 from stages.publish.formats.export_format import Sink
 from stages.publish.formats.known_formats import FORMATS
 from stages.publish.formats.webdataset import WebDatasetFormat
-from stages.publish.manifest import manifest_table
-from stages.publish.selection import plan_manifest
-from tests.corpora import caption_rows, crop_rows, video_row
+from tests.corpora import caption_rows, crop_rows, manifest_of, video_row
 
 VIDEO_IDS = ("x:a", "x:b", "x:c", "x:d")
 
@@ -49,10 +47,9 @@ def manifest() -> pa.Table:
     crops = pa.Table.from_pylist([row for video in VIDEO_IDS for row in crop_rows(video, "u", range(6))], CROPS)
     captions = pa.Table.from_pylist(caption_rows(crops, "c")[:-1], CAPTIONS)
     videos = pa.Table.from_pylist([video_row(video) for video in VIDEO_IDS], VIDEOS)
-    config = PublishConfig(splits={"train": 0.5, "val": 0.25, "test": 0.25}, require_caption=False)
-    prints = {"detect": {"u": "d"}, "caption": {"c": "c"}}
-    plan = plan_manifest(crops, captions, videos, config)
-    table = manifest_table(crops, captions, videos, plan, "unit", prints, config)
+    splits = {"train": 0.5, "val": 0.25, "test": 0.25}
+    config = PublishConfig.model_validate({"splits": splits, "require_caption": False, "self_contained": True})
+    table = manifest_of(crops, captions, videos, config)
     assert len(table) == 24
     return table
 

@@ -1,0 +1,121 @@
+"""The pictures of a manifest's rows: its own, or those in the files of crops that it names."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.corpus.files import Corpus
+from pipeline.corpus.packs import read_pack
+from pipeline.corpus.snapshot import Snapshot
+from pipeline.flow import publish
+from pipeline.flow.detect import CROPS
+from pipeline.flow.detect import STAGE as DETECT
+from stages.arrays import arrow
+from stages.errors import UnitError
+
+# Rows of a manifest are in the order of their packs of crops, almost: the next rows need one of the last few packs.
+_HELD_BYTES: Final = 128 << 20
+
+
+@dataclass(frozen=True)
+class ManifestFiles:
+    """Where the manifest of a variant lies, and what may hold its pictures.
+
+    Args:
+        packs: Its packs, rows of ``pipeline.corpus.packs.PACK``.
+        crops: Packs of crops, likewise; their ``live`` is null, as rows are chosen by crop.
+    """
+
+    packs: pa.Table
+    crops: pa.Table
+
+
+def manifest_files(snapshot: Snapshot, variant: str) -> ManifestFiles:
+    """The files of a variant's manifest and of its pictures; small, and all that a reader needs of the ledger."""
+    crops = snapshot.packs(DETECT.name, CROPS)
+    position = crops.schema.get_field_index("live")
+    anything = pa.repeat(pa.scalar(None, crops.schema.field(position).type), len(crops))
+    crops = crops.set_column(position, crops.schema.field(position), anything)
+    return ManifestFiles(snapshot.packs(publish.NAME, publish.MANIFEST, variant), crops)
+
+
+class Pictures:
+    """Reads JPEGs by crop, pack by pack, and holds the packs read last.
+
+    Args:
+        corpus: The corpus.
+        files: Where packs lie.
+        held_bytes: Bytes of the packs that are held; the one in use is held whatever its size.
+    """
+
+    def __init__(self, corpus: Corpus, files: ManifestFiles, held_bytes: int = _HELD_BYTES) -> None:
+        self._corpus, self._held_bytes = corpus, held_bytes
+        self._tables = ((CROPS, files.crops), (publish.MANIFEST, files.packs))
+        self._held: OrderedDict[str, pa.Table] = OrderedDict()
+
+    def of(self, crop_ids: "pa.Array[Any]", paths: "pa.Array[Any]") -> "pa.Array[Any]":
+        """JPEGs of crops.
+
+        Args:
+            crop_ids: Crops, string [N].
+            paths: The pack that has each, string [N]; of crops or of the manifest.
+
+        Returns:
+            Binary [N], null for a crop that is no longer in its pack.
+
+        Raises:
+            UnitError: A pack does not count any more.
+        """
+        named: list[Any] = paths.unique().to_pylist()
+        parts, places = [], []
+        for path in named:
+            rows = np.flatnonzero(pc.equal(paths, pa.scalar(path)).to_numpy(zero_copy_only=False))
+            pack = self._pack(path)
+            found = pc.index_in(crop_ids.take(arrow(rows)), value_set=pack["crop_id"].combine_chunks())
+            parts.append(pack["jpeg"].take(found))
+            places.append(rows)
+        if not parts:
+            return pa.array([], pa.binary())
+        order = np.argsort(np.concatenate(places), kind="stable")
+        chunks = [chunk for part in parts for chunk in part.chunks]
+        jpegs: pa.Array[Any] = pa.chunked_array(chunks, pa.binary()).take(arrow(order)).combine_chunks()
+        return jpegs
+
+    def _pack(self, path: str) -> pa.Table:
+        if path in self._held:
+            self._held.move_to_end(path)
+            return self._held[path]
+        rows = self._held[path] = self._read(path)
+        while len(self._held) > 1 and sum(table.nbytes for table in self._held.values()) > self._held_bytes:
+            self._held.popitem(last=False)
+        return rows
+
+    def _read(self, path: str) -> pa.Table:
+        for table, packs in self._tables:
+            found = packs.filter(pc.equal(packs["path"], pa.scalar(path)))
+            if len(found):
+                return read_pack(self._corpus, table, found.to_pylist()[0], ["crop_id", "jpeg"])
+        raise UnitError(f"the manifest names {path}, whose rows do not count any more; publish the variant again",
+                        kind="crops_gone")  # fmt: skip
+
+
+def with_pictures(snapshot: Snapshot, rows: pa.Table) -> pa.Table:
+    """A few rows of a manifest with ``jpeg`` filled in.
+
+    Args:
+        snapshot: What counts.
+        rows: Columns crop_id, crops_path, jpeg and others.
+
+    Raises:
+        UnitError: A file of crops that the manifest names does not count any more.
+    """
+    lacking = pc.is_valid(rows["crops_path"].combine_chunks())
+    asked = rows.filter(lacking)
+    pictures = Pictures(snapshot.corpus, manifest_files(snapshot, ""))
+    found = pictures.of(asked["crop_id"].combine_chunks(), asked["crops_path"].combine_chunks())
+    jpegs = pc.replace_with_mask(rows["jpeg"].combine_chunks(), lacking, found)
+    return rows.set_column(rows.schema.get_field_index("jpeg"), rows.schema.field("jpeg"), jpegs)
