@@ -45,14 +45,17 @@ log = logging.getLogger("reidforge")
 # With the JPEGs, less: a file is read and written in memory.
 _LEAST_ROWS, _MOST_ROWS, _BYTES_ROWS = 16_384, 65_536, 4_096
 
-_PACKS: pa.DataType = pa.list_(PACK_STRUCT)
+_PACKS = pa.list_(PACK_STRUCT)
 _PART_FIELDS: list["pa.Field[Any]"] = [
     pa.field("chosen", pa.large_binary()), pa.field("crops", _PACKS), pa.field("captions", _PACKS),
 ]  # fmt: skip
 _PART = pa.schema(_PART_FIELDS)
-_SENTENCES = pa.schema(
-    [pa.field("crop_id", pa.string()), pa.field("unit_id", pa.string()), pa.field("sentences", pa.int32())]
-)
+_SENTENCES_FIELDS: list["pa.Field[Any]"] = [
+    pa.field("crop_id", pa.string()),
+    pa.field("unit_id", pa.string()),
+    pa.field("sentences", pa.int32()),
+]
+_SENTENCES = pa.schema(_SENTENCES_FIELDS)
 _WRITTEN_FIELDS: list["pa.Field[Any]"] = [pa.field("output", pa.string()), pa.field("rows", pa.int64())]
 _WRITTEN = pa.schema(_WRITTEN_FIELDS)
 
