@@ -1,11 +1,13 @@
 """The ledger: one Parquet row per unit of work, written last. A unit is finished only if its row says so.
 
 Rows are only ever added; the newest row of a unit counts. The driver is the only writer, so its clock orders the rows;
-workers send it their outcomes.
+workers send it their outcomes. The clock of the next driver may be behind: rows are stamped later than all that are
+there.
 """
 
 import datetime as dt
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,10 +16,13 @@ from typing import Any, Self
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.corpus.files import Corpus
 from schemas.tables import LEDGER
+
+log = logging.getLogger("reidforge")
 
 # Outcomes that are not flushed yet are lost if the driver is killed; each flush writes a file.
 FLUSH_SECONDS = 2.0
@@ -25,6 +30,9 @@ FLUSH_ROWS = 4096
 
 # With more files than this, listing them takes longer than merging them.
 COMPACT_ABOVE = 64
+
+# A difference of clocks that deserves a warning.
+_CLOCKS_DIFFER = dt.timedelta(minutes=1)
 
 _LATEST = """
 SELECT arg_max(position, (finished_at, attempts, position)) AS position FROM keys GROUP BY stage, scope, unit_id
@@ -63,15 +71,20 @@ def absorb(corpus: Corpus, paths: Iterable[str], absorbed: set[str]) -> Iterator
 
     Yields:
         Rows of ``schemas.tables.LEDGER``.
+
+    Raises:
+        DamagedFileError: A file is not a whole Parquet file of the ledger.
     """
     for path in paths:
         name = path.rpartition("/")[2]
         if name in absorbed:
             continue
-        file = pq.ParquetFile(pa.BufferReader(corpus.read(path)))
-        merged = set(json.loads((file.schema_arrow.metadata or {}).get(_MERGED, b"[]")))
-        if not merged or not merged <= absorbed:
-            yield _current(file.read())
+        with corpus.reading(path):
+            file = pq.ParquetFile(pa.BufferReader(corpus.read(path)))
+            merged = set(json.loads((file.schema_arrow.metadata or {}).get(_MERGED, b"[]")))
+            rows = None if merged and merged <= absorbed else _current(file.read())
+        if rows is not None:
+            yield rows
         absorbed |= {name, *merged}
 
 
@@ -88,6 +101,12 @@ def newest(history: pa.Table) -> pa.Table:
     return history.take(positions.sort())
 
 
+def newest_moment(rows: pa.Table) -> dt.datetime | None:
+    """When the newest of the rows was committed; None without rows."""
+    moment: dt.datetime | None = pc.max(rows["finished_at"]).as_py()
+    return moment
+
+
 def _distinct(history: pa.Table) -> pa.Table:
     """The rows without those that a merge, killed before it removed its sources, left twice."""
     keys = history.select(["scope", "unit_id", "finished_at", "attempts"])
@@ -97,12 +116,20 @@ def _distinct(history: pa.Table) -> pa.Table:
 
 
 class Ledger:
-    """Ledger of one stage of one corpus."""
+    """Ledger of one stage of one corpus.
 
-    def __init__(self, corpus: Corpus, stage: str) -> None:
+    Args:
+        corpus: The corpus.
+        stage: The stage.
+        newest_row: When the newest row that is there was committed; None = read it before the first ``append``.
+    """
+
+    def __init__(self, corpus: Corpus, stage: str, newest_row: dt.datetime | None = None) -> None:
         self.corpus = corpus
         self.stage = stage
         self.folder = f"ledger/{stage}"
+        self._newest = newest_row
+        self._is_stamped = False
 
     def paths(self) -> list[str]:
         """Files of the ledger, oldest name first."""
@@ -119,10 +146,25 @@ class Ledger:
         return newest(self.history())
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> str:
-        """Commit outcomes and set their time of commit. Returns the path of the new file."""
-        now = dt.datetime.now(dt.UTC)
+        """Commit outcomes and set their time of commit. Returns the path of the new file.
+
+        The time is later than that of every row that is there: were the clock of this machine behind that of an earlier
+        run, the rows would never count. Only one process at a time appends, see ``pipeline.corpus.lease``.
+        """
+        now = self._next_moment()
         stamped = [{**row, "stage": self.stage, "finished_at": now} for row in rows]
         return self._write(pa.Table.from_pylist(stamped, schema=LEDGER))
+
+    def _next_moment(self) -> dt.datetime:
+        now = dt.datetime.now(dt.UTC)
+        newest_there = (newest_moment(self.history()) or now) if self._newest is None else self._newest
+        if not self._is_stamped and newest_there - now > _CLOCKS_DIFFER:
+            log.warning(
+                "%s: its newest row is of %s, %s ahead of this machine's clock; new rows are stamped after it",
+                self.folder, newest_there, newest_there - now,
+            )  # fmt: skip
+        self._newest, self._is_stamped = max(now, newest_there + dt.timedelta(microseconds=1)), True
+        return self._newest
 
     def compact(self, paths: Sequence[str] | None = None) -> None:
         """Merge files into one. A crash in between leaves duplicate rows, which ``latest`` ignores.
@@ -136,11 +178,12 @@ class Ledger:
         rows = _distinct(pa.concat_tables(absorb(self.corpus, paths, set())))
         names = json.dumps(sorted(path.rpartition("/")[2] for path in paths))
         self._write(rows.replace_schema_metadata({_MERGED: names}))
-        for path in paths:
-            self.corpus.delete(path)
+        self.corpus.delete(*paths)
 
     def _write(self, table: pa.Table) -> str:
-        path = f"{self.folder}/{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.parquet"
+        # Names sort as the newest rows of the files do.
+        moment = newest_moment(table) or dt.datetime.now(dt.UTC)
+        path = f"{self.folder}/{moment:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.parquet"
         self.corpus.write_table(table, path)
         return path
 
@@ -198,6 +241,8 @@ def retired(row: Mapping[str, Any], run_id: str) -> dict[str, Any]:
 
 def _current(table: pa.Table) -> pa.Table:
     """The rows with the current columns; columns that an earlier version did not write are null."""
+    if "unit_id" not in table.column_names:
+        raise pa.ArrowInvalid(f"it has no column unit_id, but {', '.join(table.column_names) or 'no column'}")
     missing = [field for field in LEDGER if field.name not in table.column_names]
     for field in missing:
         table = table.append_column(field, pa.nulls(table.num_rows, field.type))

@@ -20,6 +20,9 @@ from stages.arrays import Column
 _PACKS_AT_ONCE: Final = 256
 
 
+_SETTLED: Final = pa.array(["ok", "empty", "retired"])
+"""Statuses that decide which rows of a unit count."""
+
 LIVE: Final = pa.schema([(name, pa.string()) for name in ("scope", "unit_id", "fingerprint", "path")])
 """Columns of ``Snapshot.live``."""
 
@@ -38,6 +41,7 @@ class Snapshot:
         self._absorbed: dict[str, set[str]] = {}
         self._history: dict[str, pa.Table] = {}
         self._latest: dict[str, pa.Table] = {}
+        self._settled: dict[str, pa.Table] = {}
         self._live: dict[str, pa.Table] = {}
         self.refresh()
 
@@ -51,6 +55,7 @@ class Snapshot:
         for stage in {*found, *self._files}:
             if found.get(stage) != self._files.get(stage):
                 self._latest.pop(stage, None)
+                self._settled.pop(stage, None)
                 self._live.pop(stage, None)
         self._files = found
         self._layout.refresh()
@@ -73,10 +78,25 @@ class Snapshot:
             self._latest[stage] = newest(self.history(stage))
         return self._latest[stage]
 
+    def settled(self, stage: str) -> pa.Table:
+        """The newest row of each unit that was done or retired, as rows of ``schemas.tables.LEDGER``.
+
+        ``latest`` says how the last attempt at a unit ended, and decides what is to do. If that attempt failed, the
+        rows of an earlier one, made from other inputs or under another recipe, go on counting until new ones replace
+        them: this row names their files and their fingerprint. A unit that never succeeded has no row here.
+        """
+        latest = self.latest(stage)
+        if pc.all(pc.is_in(latest["status"], _SETTLED)).as_py() in (True, None):
+            return latest
+        if stage not in self._settled:
+            history = self.history(stage)
+            self._settled[stage] = newest(history.filter(pc.is_in(history["status"], _SETTLED)))
+        return self._settled[stage]
+
     def live(self, stage: str) -> pa.Table:
-        """Which rows of which packs count, as rows of ``LIVE``."""
+        """Which rows of which packs count, as rows of ``LIVE``; see ``settled`` for those of units that failed."""
         if stage not in self._live:
-            self._live[stage] = _live(self.latest(stage))
+            self._live[stage] = _live(self.settled(stage))
         return self._live[stage]
 
     def packs(self, stage: str, table: Table, scope: str = "") -> pa.Table:

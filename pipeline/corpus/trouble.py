@@ -51,6 +51,11 @@ _BY_NAME = {
     "NETWORK_CONNECTION": _NETWORK,
 }
 
+_ON_DAMAGE = {
+    "ledger": "Its rows are lost: move the file out of ledger/, and the next run does the work of its units again",
+    "layout": "Move the file out of layout/, and the next run does the work again whose rows it placed",
+}
+
 _AWS = re.compile(r"AWS Error (\w+) during \w+ operation: (.*)", re.DOTALL)
 
 
@@ -101,8 +106,8 @@ def explain(error: OSError) -> str | None:
 
 
 def _damaged(uri: str, path: str, error: Exception) -> DamagedFileError:
-    text = f"corpus {uri}: {path} is damaged ({_first_line(error)}). 'reidforge check {uri}' lists what is damaged"
-    return DamagedFileError(text)
+    advice = _ON_DAMAGE.get(path.partition("/")[0], f"'reidforge check {uri}' lists what is damaged")
+    return DamagedFileError(f"corpus {uri}: {path} is damaged ({_first_line(error)}). {advice}")
 
 
 def _cause(error: OSError) -> _Cause:

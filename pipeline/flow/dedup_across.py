@@ -64,8 +64,8 @@ def _execute(job: Job) -> Iterator[pa.Table]:
 
 def _most_crops(snapshot: Snapshot) -> int:
     """No fewer crops than the corpus has."""
-    latest = snapshot.latest(DETECT.name)
-    return int(pc.sum(pc.coalesce(latest["crops"], latest["rows_out"])).as_py() or 0)
+    done = snapshot.settled(DETECT.name)
+    return int(pc.sum(pc.coalesce(done["crops"], done["rows_out"])).as_py() or 0)
 
 
 def _at_once(job: Job) -> Iterator[pa.Table]:

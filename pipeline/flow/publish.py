@@ -125,9 +125,9 @@ def _count_sentences(captions: pa.Table) -> pa.Table:
 def _units_of(snapshot: Snapshot, stage: str, table: Table, scope: str) -> pa.Table:
     """unit_id, path and fingerprint of the units with rows in a table."""
     live = snapshot.live_of(stage, table, scope)
-    latest = snapshot.latest(stage)
-    latest = latest.filter(pc.equal(latest["scope"], pa.scalar(scope)))
-    fingerprints = latest["fingerprint"].take(places_of(live["unit_id"], latest, "unit_id"))
+    settled = snapshot.settled(stage)
+    settled = settled.filter(pc.equal(settled["scope"], pa.scalar(scope)))
+    fingerprints = settled["fingerprint"].take(places_of(live["unit_id"], settled, "unit_id"))
     return live.append_column("fingerprint", fingerprints).sort_by("path")
 
 

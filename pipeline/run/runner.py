@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.ledger import Ledger, LedgerWriter, retired
+from pipeline.corpus.ledger import Ledger, LedgerWriter, newest_moment, retired
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import RunFailed
 from pipeline.recipe import Recipe
@@ -90,7 +90,8 @@ def run_stage(run: RunContext, stage: Stage, plan: Plan | None = None) -> StageS
     plan = plan_stage(run.snapshot, run.recipe, stage) if plan is None else plan
     summary = StageSummary(stage=stage.name, wanted=plan.wanted.num_rows)
     if not plan.is_settled(retry=run.retry):
-        with LedgerWriter(Ledger(run.corpus, stage.name), run.check) as ledger:
+        known = newest_moment(run.snapshot.history(stage.name))
+        with LedgerWriter(Ledger(run.corpus, stage.name, known), run.check) as ledger:
             ledger.add(retired(row, run.run_id) for row in plan.retired.to_pylist())
             ledger.flush()
             _run_passes(run, stage, plan, ledger, summary)

@@ -148,7 +148,7 @@ def test_dead_rows_and_files_never_show(opened, tmp_path):
     corpus.write_table(shared, "crops/unnamed.parquet")
     path = ["crops/shared.parquet"]
     ledger = Ledger(corpus, "detect")
-    ledger.append([ledger_row("alive", path), ledger_row("dead", path), ledger_row("retired", path)])
+    ledger.append([ledger_row("alive", path), ledger_row("dead", path, status="failed"), ledger_row("retired", path)])
     ledger.append([ledger_row("dead", status="quarantined"), ledger_row("retired", status="retired")])
     found = opened(corpus).execute("SELECT DISTINCT video_id FROM crops").fetchall()
     assert sorted(found) == [("x:a",), ("x:b",)]

@@ -1,14 +1,21 @@
 import datetime as dt
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from pipeline.cli import execute
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.ledger import Ledger, LedgerWriter, retired
+from pipeline.corpus.ledger import COMPACT_ABOVE, Ledger, LedgerWriter, retired
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.run.plan import make_plan
+from tests.corpora import small_corpus
+
+WANTED = pa.table({"unit_id": ["v/0"], "inputs": ["i1"]})
 
 ROW: dict[str, Any] = {
     "scope": "", "unit_id": "v/0", "fingerprint": "f1", "inputs": "i1", "status": "ok", "attempts": 1,
@@ -28,7 +35,106 @@ def test_the_newest_row_of_a_unit_counts(ledger: Ledger) -> None:
     (row,) = ledger.latest().to_pylist()
     assert row["status"] == "failed"
     assert ledger.history().num_rows == 2
-    assert Snapshot(ledger.corpus).live(ledger.stage).num_rows == 0
+
+
+AHEAD = dt.timedelta(hours=2)
+
+
+def append_ahead(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]) -> None:
+    """Commit rows from a machine whose clock is two hours ahead."""
+
+    class Ahead(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:
+            return dt.datetime.now(tz) + AHEAD
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.corpus.ledger.dt", SimpleNamespace(**vars(dt) | {"datetime": Ahead}))
+        Ledger(ledger.corpus, ledger.stage).append(rows)
+
+
+def test_rows_count_whatever_a_clock_said_before(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    append_ahead(ledger, monkeypatch, [ROW | {"fingerprint": "f0"}])
+    with caplog.at_level(logging.WARNING, logger="reidforge"):
+        for run in ("r1", "r2"):
+            ledger.append([ROW | {"run_id": run}])
+    (row,) = ledger.latest().to_pylist()
+    assert (row["fingerprint"], row["run_id"]) == ("f1", "r2")
+    assert row["finished_at"] - dt.datetime.now(dt.UTC) > AHEAD - dt.timedelta(minutes=1)
+    assert caplog.text.count("ahead of this machine's clock") == 1
+    names = [pq.read_table(ledger.corpus.path(path))["run_id"][0].as_py() for path in ledger.paths()]
+    assert names == ["r", "r1", "r2"]
+    with LedgerWriter(Ledger(ledger.corpus, "detect")) as writer:
+        for index in range(COMPACT_ABOVE + 2):
+            writer.add([ROW | {"run_id": f"w{index}"}])
+            writer.flush()
+    assert ledger.latest()["run_id"].to_pylist() == [f"w{COMPACT_ABOVE + 1}"]
+    ledger.compact()
+    assert ledger.latest()["run_id"].to_pylist() == [f"w{COMPACT_ABOVE + 1}"]
+    (plan,) = [make_plan(Snapshot(ledger.corpus), "detect", "", "f1", WANTED, retires=True)]
+    assert plan.counts() == {"done": 1}
+
+
+def test_rows_of_the_last_success_count_until_new_ones_replace_them(ledger: Ledger) -> None:
+    """A redo under another recipe that failed hid the rows that were there."""
+
+    def live() -> list[tuple[str, str]]:
+        rows = Snapshot(ledger.corpus).live("detect").to_pylist()
+        return [(row["fingerprint"], row["path"]) for row in rows]
+
+    ledger.append([ROW, ROW | {"unit_id": "v/1", "status": "quarantined", "outputs": []}])
+    old = [("f1", path) for path in ROW["outputs"]]
+    assert live() == old
+    for status in ("failed", "quarantined"):
+        ledger.append([ROW | {"status": status, "outputs": [], "fingerprint": "f2"}])
+        assert live() == old
+        plan = make_plan(Snapshot(ledger.corpus), "detect", "", "f2", WANTED, retires=True)
+        assert plan.counts() == {status: 1}
+    ledger.append([ROW | {"outputs": ["crops/y.parquet"], "fingerprint": "f2"}])
+    assert live() == [("f2", "crops/y.parquet")]
+    ledger.append([ROW | {"status": "failed", "outputs": [], "fingerprint": "f3"}])
+    ledger.append([retired(row, "later") for row in ledger.latest().to_pylist()])
+    assert live() == []
+    ledger.append([ROW | {"status": "failed", "outputs": []}])
+    assert live() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1x", b"PAR1" + bytes(100), "other"])
+@pytest.mark.parametrize("command", ["status", "plan", "sql", "variant list", "report", "gc"])
+def test_a_damaged_file_of_the_ledger_is_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, content: bytes | str
+) -> None:
+    corpus = small_corpus(str(tmp_path / "corpus"))
+    if isinstance(content, str):
+        corpus.write_table(pa.table({"colour": ["red"]}), "ledger/crawl/damaged.parquet")
+    else:
+        corpus.put("ledger/crawl/damaged.parquet", content)
+    arguments = {
+        "plan": ["plan", "demo", "--corpus", corpus.uri],
+        "sql": ["sql", corpus.uri, "SELECT 1"],
+        "variant list": ["variant", "list", corpus.uri],
+    }
+    assert execute(arguments.get(command, [command, corpus.uri])) == 2
+    err = capsys.readouterr().err
+    assert "ledger/crawl/damaged.parquet is damaged (" in err
+    assert "move the file out of ledger/" in err
+    assert err.count("\n") == 1
+
+
+def test_files_that_are_not_of_the_ledger_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = small_corpus(str(tmp_path / "corpus"))
+    plan, seen = ["plan", "demo", "--corpus", corpus.uri], {}
+    for stray in (False, True):
+        if stray:
+            for path in (".DS_Store", "crawl/.DS_Store", "crawl/._x.parquet", "notes.txt", "crawl/old/x.parquet"):
+                corpus.put(f"ledger/{path}", b"\0\0Bud1")
+            corpus.put("layout/.DS_Store", b"\0\0Bud1")
+        for arguments in (["status", corpus.uri], plan, ["sql", corpus.uri, "FROM ledger"], ["gc", corpus.uri]):
+            assert execute(arguments) == 0
+        seen[stray] = capsys.readouterr().out
+    assert seen[True] == seen[False]
 
 
 def test_live_names_every_file_of_finished_units_only(ledger: Ledger) -> None:

@@ -42,7 +42,7 @@ def test_rows_of_a_unit_that_counts_in_another_file_now_are_not_read(corpus: Cor
     old, new = write(corpus, "old", "a", "b", "c"), write(corpus, "new", "b")
     commit(corpus, old, "a", "b", "c")
     commit(corpus, new, "b")
-    commit(corpus, old, "c", status="quarantined")
+    commit(corpus, old, "c", status="retired")
     assert live_files(corpus, "test", THINGS) == {new: ["b"], old: ["a"]}
     assert read_live(corpus, THINGS, old, ["a"])["unit_id"].to_pylist() == ["a", "a"]
     read = pa.concat_tables(Snapshot(corpus).scan("test", THINGS, ["n"]))
