@@ -31,6 +31,7 @@ import pyarrow as pa
 
 from pipeline.corpus.files import Corpus
 from pipeline.flow import dedup_buckets
+from pipeline.flow.crop_features import PIECE
 from pipeline.run.stage import units
 from pipeline.run.stream import Operator
 from pipeline.run.units import Row, run_step, start
@@ -116,7 +117,11 @@ def _write(
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(features.astype(np.float16).ravel()), dim),
     }  # fmt: skip
     corpus.write_table(pa.table(numbers, schema=embeddings(dim)), f"embeddings/{number}.parquet")
-    return {"path": f"crops/{number}.parquet", "live": [unit], "features": f"embeddings/{number}.parquet"}
+    return _pack(f"crops/{number}.parquet", unit) | {"features": _pack(f"embeddings/{number}.parquet", unit)}
+
+
+def _pack(path: str, unit: str) -> Row:
+    return {"path": path, "file": path, "first_row": None, "num_rows": None, "live": [unit]}
 
 
 MEASURED: Final[dict[str, list[tuple[float, float]]]] = defaultdict(list)
@@ -234,7 +239,7 @@ def _known(corpus: Corpus, crops: int, dim: int) -> list[Row]:
     """Pieces of the corpus, written if they are not there."""
     name = f"{crops}-{dim}.parquet"
     if not corpus.exists(name):
-        corpus.write_table(pa.Table.from_pylist(write_crops(corpus, crops, dim)), name)
+        corpus.write_table(pa.Table.from_pylist(write_crops(corpus, crops, dim), schema=pa.schema(list(PIECE))), name)
     return corpus.read_table(name).to_pylist()
 
 

@@ -1,5 +1,6 @@
 """Features of crops for later stages: files of crops by video, each with its file of embeddings."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.grouping import digest_text, filled, grouped, joined, lists_of, places_of, runs, structs
-from pipeline.corpus.packs import PACK, PACK_FIELDS, PACK_STRUCT, pack_parts, read_packs
+from pipeline.corpus.packs import PACK, PACK_FIELDS, PACK_STRUCT, Pack, pack_parts, read_packs
 from pipeline.corpus.snapshot import Snapshot, derived, first_parts, stems
 from pipeline.errors import UserError
 from pipeline.flow import embed, reid
@@ -89,20 +90,28 @@ def read_features(corpus: Corpus, pieces: list[Row], video: str | None = None) -
     names: list[Any] = []
     vectors = []
     packs = {piece["features"]["path"]: piece["features"] for piece in pieces if piece["features"]}
-    for table in read_packs(corpus, embed.EMBEDDINGS, packs.values(), ["crop_id", "video_id", "region", "embedding"]):
-        wanted = pc.equal(table["region"], pa.scalar("whole"))
-        if video is not None:
-            wanted = pc.and_(wanted, pc.equal(table["video_id"], pa.scalar(video)))
-        table = table.filter(wanted)
+    for known, found in pack_features(corpus, list(packs.values()), video):
         # A file has no rows of a video whose crops could not be decoded, and zero rows have no length to infer.
-        if not len(table):
-            continue
-        column = table["embedding"].combine_chunks()
-        names += table["crop_id"].to_pylist()
-        vectors.append(pc.list_flatten(column).to_numpy(zero_copy_only=False).reshape(len(table), -1))
+        if known:
+            names += known
+            vectors.append(found)
     if not vectors:
         return NO_FEATURES
     return {name: row for row, name in enumerate(names)}, np.concatenate(vectors)
+
+
+def pack_features(
+    corpus: Corpus, packs: list[Pack], video: str | None = None
+) -> Iterator[tuple[list[Any], npt.NDArray[np.float16]]]:
+    """crop_ids and features of whole crops, pack by pack: float16 [N, D], or [0, 0] where a pack has none."""
+    for table in read_packs(corpus, embed.EMBEDDINGS, packs, ["crop_id", "video_id", "region", "embedding"]):
+        wanted = pc.equal(table["region"], pa.scalar("whole"))
+        if video is not None:
+            wanted = pc.and_(wanted, pc.equal(table["video_id"], pa.scalar(video)))
+        rows = table.filter(wanted)
+        column = rows["embedding"].combine_chunks()
+        numbers = pc.list_flatten(column).to_numpy(zero_copy_only=False)
+        yield rows["crop_id"].to_pylist(), numbers.reshape(len(rows), -1) if len(rows) else NO_FEATURES[1]
 
 
 def check_features(recipe: Recipe, kind: str, wanted_by: str) -> None:

@@ -20,7 +20,7 @@ import math
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -198,22 +198,23 @@ def follow(corpus: Corpus, found: Found, unit_id: str) -> pa.Table:
 
 
 def _parts(pieces: list[Row], found: list[Row]) -> Iterator[Row]:
-    """Pieces in parts of about ``_UNITS_PER_PART``, each with the files that have duplicates of its videos."""
-    part: dict[str, Row] = {}
-    units = 0
+    """Packs in parts of about ``_UNITS_PER_PART``, each with the files that have duplicates of its videos."""
+    packs: dict[str, Row] = {}
     for piece in pieces:
-        known = part.setdefault(piece["path"], piece | {"live": []})
-        known["live"] += piece["live"]
-        units += len(piece["live"])
-        if units >= _UNITS_PER_PART:
-            yield _part(part.values(), found)
-            part, units = {}, 0
+        pack = packs.setdefault(piece["path"], piece | {"live": []})
+        pack["live"] = pack["live"] + piece["live"]
+    part: list[Row] = []
+    # As they lie in files: rows that are read at once are asked for by one task, one after another.
+    for pack in sorted(packs.values(), key=lambda pack: (pack["file"], pack["first_row"] or 0)):
+        part.append(pack)
+        if sum(len(pack["live"]) for pack in part) >= _UNITS_PER_PART:
+            yield _part(part, found)
+            part = []
     if part:
-        yield _part(part.values(), found)
+        yield _part(part, found)
 
 
-def _part(pieces: Iterable[Row], found: list[Row]) -> Row:
-    pieces = list(pieces)
+def _part(pieces: list[Row], found: list[Row]) -> Row:
     videos = {unit.rpartition("/")[0] for piece in pieces for unit in piece["live"]}
     behind = (row | {"live": [name for name in row["live"] if name in videos]} for row in found)
     return {"pieces": pieces, "found": [row for row in behind if row["live"]]}
@@ -245,23 +246,31 @@ def _by_group(placed: list[Row], groups: int) -> list[Row]:
 def _make_gather(corpus: Corpus, folder: str) -> Step:
     def gather_part(row: Row) -> Row:
         behind = [rows["crop_id"] for rows in read_packs(corpus, DUPLICATES, row["found"], ["crop_id"])]
-        names = pa.chunked_array([chunk for column in behind for chunk in column.chunks], pa.string())
+        names = pa.chunked_array([chunk for column in behind for chunk in column.chunks], pa.string()).combine_chunks()
         files: list[Row] = []
         waiting: list[pa.Table] = []
         crops = 0
-        for piece in row["pieces"]:
-            table = crop_features.read_pieces(corpus, CROPS, [piece], list(CROP_COLUMNS))
-            table = table.filter(pc.invert(pc.is_in(table["crop_id"], value_set=names.combine_chunks())))
-            known, vectors = crop_features.read_features(corpus, [piece])
+        for pack, known, vectors in _packs(corpus, row["pieces"]):
+            table = pack.filter(pc.invert(pc.is_in(pack["crop_id"], value_set=names)))
             crops += len(table)
             if known:
-                waiting.append(compared_rows(table, known, vectors))
+                waiting.append(compared_rows(table, {name: place for place, name in enumerate(known)}, vectors))
             if sum(map(len, waiting)) >= _ROWS_PER_FILE:
                 files += _write_rows(corpus, folder, waiting)
                 waiting = []
         return {"files": files + _write_rows(corpus, folder, waiting), "crops": crops}
 
     return gather_part
+
+
+def _packs(corpus: Corpus, pieces: list[Row]) -> Iterator[tuple[pa.Table, list[str], Halves]]:
+    """Crops of each pack, and the crop_ids and vectors of its features."""
+    with_features = [piece["features"] for piece in pieces if piece["features"]]
+    features = crop_features.pack_features(corpus, with_features)
+    crops = read_packs(corpus, CROPS, pieces, CROP_COLUMNS)
+    for piece, table in zip(pieces, crops, strict=True):
+        known, vectors = next(features) if piece["features"] else ([], crop_features.NO_FEATURES[1])
+        yield table, known, vectors
 
 
 def _write_rows(corpus: Corpus, folder: str, tables: list[pa.Table]) -> list[Row]:
