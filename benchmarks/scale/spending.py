@@ -1,0 +1,116 @@
+"""What a command costs: clock, processor seconds and memory, its child processes included."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+
+from benchmarks.captions.reading import root
+
+# Adding up the pages of Ray's processes costs some tenths of a second each time.
+_LOOK_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What something cost.
+
+    Args:
+        clock: Wall time, seconds.
+        processor: User and system time of the process and of those children that it waited for, seconds.
+        megabytes: Largest memory: resident of the process itself, or proportional of it and all its children.
+        output: What it printed.
+        failed: Why it has no result; None if it has one.
+    """
+
+    clock: float
+    processor: float
+    megabytes: float
+    output: str = ""
+    failed: str | None = None
+
+
+def reidforge(*arguments: str) -> Spent:
+    """Run a command of the project."""
+    return spend([sys.executable, "-m", "pipeline", *arguments])
+
+
+def spend(command: Sequence[str]) -> Spent:
+    """Run a command to its end."""
+    with tempfile.TemporaryFile("w+") as printed:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, cwd=root(), stdout=printed, stderr=printed, env=_environment())
+        # Popen.wait does not return what the process used.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        clock = time.perf_counter() - began
+        printed.seek(0)
+        output = printed.read()
+    return Spent(
+        clock=clock, processor=usage.ru_utime + usage.ru_stime, megabytes=usage.ru_maxrss / 1024, output=output,
+        failed=_failure(process.returncode, output),
+    )  # fmt: skip
+
+
+def watch(command: Sequence[str]) -> Spent:
+    """Run a command that starts a cluster; its memory is that of all its processes, and so is its processor time.
+
+    Both are read every two seconds, so the processor time of the last two is missing.
+    """
+    with tempfile.TemporaryFile("w+") as printed:
+        began, most = time.perf_counter(), 0.0
+        processor: dict[int, float] = {}
+        process = subprocess.Popen(command, cwd=root(), stdout=printed, stderr=printed, env=_environment())
+        while process.poll() is None:
+            memory, times = _tree(process.pid)
+            most, processor = max(most, memory), processor | times
+            time.sleep(_LOOK_SECONDS)
+        clock = time.perf_counter() - began
+        printed.seek(0)
+        output = printed.read()
+    return Spent(
+        clock=clock, processor=sum(processor.values()), megabytes=most / 1e6, output=output,
+        failed=_failure(process.returncode, output),
+    )  # fmt: skip
+
+
+def ask(module: str, *arguments: str) -> Any:
+    """Run a module of the benchmark in a process of its own; returns what its last line says, as JSON."""
+    spent = spend([sys.executable, "-m", module, *arguments])
+    if spent.failed:
+        raise RuntimeError(f"{module}: {spent.failed}")
+    return json.loads(spent.output.splitlines()[-1])
+
+
+def _tree(pid: int) -> tuple[float, dict[int, float]]:
+    """Proportional set size of a process and all below it, bytes, and the processor seconds of each by its id."""
+    total = 0.0
+    times: dict[int, float] = {}
+    try:
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return total, times
+    for process in processes:
+        try:
+            total += process.memory_full_info().pss
+            used = process.cpu_times()
+            times[process.pid] = used.user + used.system
+        except psutil.Error:
+            continue
+    return total, times
+
+
+def _failure(code: int, output: str) -> str | None:
+    lines = output.strip().splitlines()
+    return f"exit code {code}: {lines[-1] if lines else ''}" if code else None
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(root()), "RAY_USAGE_STATS_ENABLED": "0"}
