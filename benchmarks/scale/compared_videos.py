@@ -102,7 +102,7 @@ def _compare(growth: Growth, run: Run, stage: Stage, units: list[Video], fingerp
         name = file_name(fingerprint, [unit.unit_id for unit in inside], [unit.inputs for unit in inside])
         write = growth.missing(stage.tables, "", name)
         files.append(VideoFile(name, np.concatenate([unit.chunks for unit in inside]), tables, write))
-    counts = list(growth.workers.map(_write_videos, files, chunksize=2))
+    counts = list(growth.run_all(_write_videos, files))
     rows = [np.concatenate(column) for column in zip(*counts, strict=True)]
     has = rows[-1] > 0
     outcomes = Outcomes(

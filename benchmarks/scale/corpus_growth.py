@@ -1,7 +1,10 @@
 """Grows a synthetic corpus run by run, or what is missing of it."""
 
+import functools
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -11,11 +14,12 @@ from benchmarks.scale.compared_videos import dedup_videos, track_videos
 from benchmarks.scale.crawled_videos import crawl_videos, given_addresses, list_videos
 from benchmarks.scale.detected_chunks import detect_chunks
 from benchmarks.scale.embedded_packs import embed_packs
-from benchmarks.scale.growth import Growth, start_worker
-from benchmarks.scale.looks import make_looks
+from benchmarks.scale.growth import Growth, RunAll, start_worker
+from benchmarks.scale.looks import Looks, make_looks
 from benchmarks.scale.settings import ADDRESSES, first_recipe, make_runs, write_recipe
-from benchmarks.scale.videos import make_videos
+from benchmarks.scale.videos import Videos, make_videos
 from pipeline.corpus.files import Corpus
+from pipeline.corpus.ledger import Ledger, ledger_stages
 from pipeline.recipe import Recipe, dump_recipe
 
 log = logging.getLogger("reidforge")
@@ -43,12 +47,9 @@ def grow(
     recipe = write_recipe(folder, videos)
     corpus, made = Corpus(str(folder)), make_videos(seed, videos)
     total = int(made.first_chunk[-1])
-    own = (str(folder), made, make_looks(recipe, seed, jpeg_height, looks))
-    # Not forked: this process has threads of Arrow and torch.
-    context = get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=start_worker, initargs=own) as workers:
+    with _processes(processes, (str(folder), made, make_looks(recipe, seed, jpeg_height, looks))) as run_all:
         growth = Growth(
-            corpus=corpus, recipe=recipe, videos=made, workers=workers,
+            corpus=corpus, recipe=recipe, videos=made, run_all=run_all,
             there={corpus.relative(info.path) for info in corpus.files()}, pack_of=np.full(total, -1),
             detections=np.zeros(total, np.int64), crops=np.zeros(total, np.int64),
         )  # fmt: skip
@@ -59,4 +60,19 @@ def grow(
                 step(growth, run, now)
             corpus.put(f"runs/{run.run_id}/recipe.yaml", dump_recipe(now).encode())
             log.info("run %d: %d videos, %d crops", run.number + 1, run.stop, growth.crops.sum())
+    # Each run does; the last is enough for the same files.
+    for stage in ledger_stages(corpus):
+        Ledger(corpus, stage).compact()
     return recipe
+
+
+@contextmanager
+def _processes(count: int, own: tuple[str, Videos, Looks]) -> Iterator[RunAll]:
+    """What runs tasks in this many processes; in this one, if it is one."""
+    if count == 1:
+        start_worker(*own)
+        yield map
+        return
+    # Not forked: this process has threads of Arrow and torch.
+    with ProcessPoolExecutor(count, get_context("spawn"), initializer=start_worker, initargs=own) as workers:
+        yield functools.partial(workers.map, chunksize=8)

@@ -51,7 +51,7 @@ def _detect_pass(growth: Growth, todo: Ints, fails: Mask, damaged: Mask, attempt
     first = len(growth.packs)
     growth.packs += _packs(growth, todo, as_list(cut.unit_id), as_list(inputs), good, fingerprint)
     added, file = growth.packs[first:], file_numbers(len(todo), per_file)
-    for pack, (found, kept) in zip(added, growth.workers.map(_write_pack, added, chunksize=16), strict=True):
+    for pack, (found, kept) in zip(added, growth.run_all(_write_pack, added), strict=True):
         growth.detections[pack.chunks], growth.crops[pack.chunks] = found, kept
     growth.pack_of[todo[good]] = first + file[good]
     found, kept = growth.detections[todo] * good, growth.crops[todo] * good

@@ -63,7 +63,7 @@ def embed_packs(growth: Growth, run: Run, recipe: Recipe) -> None:
     live = _live_packs(growth)
     prints = {stage.name: stage.fingerprint(recipe) for stage in (embed.STAGE, caption.STAGE)}
     todo = [_plan(growth, recipe, prints, name, number) for name, number in live[: round(run.embeds * len(live))]]
-    counts = np.array(list(growth.workers.map(_write_embedding, todo, chunksize=16)), np.int64)
+    counts = np.array(list(growth.run_all(_write_embedding, todo)), np.int64)
     _commit(growth, run, embed.STAGE, recipe.embed.slug, [one.embed for one in todo], [counts, counts], prints["embed"])
     _commit(
         growth, run, caption.STAGE, recipe.caption.variant, [one.caption for one in todo], [counts], prints["caption"]

@@ -1,7 +1,6 @@
 """The state of a synthetic corpus that grows, and what all of its stages share."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -31,6 +30,10 @@ SECONDS: Final = {
 """Mean work time of a unit, for the ledger."""
 
 
+RunAll = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""A function over tasks, as ``map`` runs it."""
+
+
 class Pack(NamedTuple):
     """Chunks whose rows share a file.
 
@@ -53,7 +56,7 @@ class Growth:
         corpus: The corpus.
         recipe: Its recipe, after the last change.
         videos: All videos that it will have.
-        workers: Processes that write files.
+        run_all: Runs a function that writes files over tasks, as ``map`` does.
         there: Files that exist.
         pack_of: int64 [chunks]: position of the pack that holds each chunk's rows; -1 where none does.
         detections: int64 [chunks]: rows of detections.
@@ -65,7 +68,7 @@ class Growth:
     corpus: Corpus
     recipe: Recipe
     videos: Videos
-    workers: ProcessPoolExecutor
+    run_all: RunAll
     there: set[str]
     pack_of: Ints
     detections: Ints

@@ -9,15 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks.scale.columns import Column
-from evaluation.render.rendered_crops import render_table
 from pipeline.recipe import Recipe
 from stages.arrays import Floats
-from stages.caption.bank.bank import load_bank
-from stages.caption.captions import caption_crops
-from stages.caption.read.conquer import ClipReader, encode_bank
 from stages.detect.phash import perceptual_hash
-from stages.embed.clip_model import ClipModel
-from stages.embed.embed_crops import embed_crops
 
 COUNT: Final = 1024
 """Persons to choose from. Corpora of any size have this many different captions a variant, and more features."""
@@ -45,7 +39,7 @@ class Looks:
 
 
 def make_looks(recipe: Recipe, seed: int, jpeg_height: int, count: int) -> Looks:
-    """Render, embed and caption the persons to choose from.
+    """Render, embed and caption the persons to choose from; processes that only use them need no torch.
 
     Args:
         recipe: Its embed and caption blocks.
@@ -53,6 +47,13 @@ def make_looks(recipe: Recipe, seed: int, jpeg_height: int, count: int) -> Looks
         jpeg_height: Height of the stored pictures, pixels; the whole corpus shall fit on one disk.
         count: Number of persons.
     """
+    from evaluation.render.rendered_crops import render_table
+    from stages.caption.bank.bank import load_bank
+    from stages.caption.captions import caption_crops
+    from stages.caption.read.conquer import ClipReader, encode_bank
+    from stages.embed.clip_model import ClipModel
+    from stages.embed.embed_crops import embed_crops
+
     table = render_table(seed, 0, count)
     ids = [f"{number:016x}" for number in range(count)]
     rendered: list[Any] = table["jpeg"].to_pylist()

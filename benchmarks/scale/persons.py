@@ -272,8 +272,9 @@ def _boxes(
     width = np.where(reason == 1, 10 + 35 * share, width)
     aspect = 1.8 + 1.6 * noise.uniform(seed, "aspect", person)
     aspect = np.where(reason == 2, 0.6 + 0.8 * share, np.where(reason == 3, 5.1 + share, aspect))
+    # A box as high as the frame is narrower, not of another shape.
     height = np.minimum(width * aspect, _HEIGHT - 2)
-    width = np.where((reason < 0) & (height < 1.5 * width), height / 1.6, width)
+    width = height / aspect
     x1 = noise.uniform(seed, "left", person) * (_WIDTH - width) + 3 * noise.uniform(seed, "sway", key)
     y1 = noise.uniform(seed, "top", person) * (_HEIGHT - height)
     x1 = np.minimum(x1 + slot % _SEEN, _WIDTH - width)

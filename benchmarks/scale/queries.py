@@ -7,7 +7,6 @@ Prints one line of JSON: what opening the catalog and each question cost.
 
 import argparse
 import json
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any, Final
 import duckdb
 
 from benchmarks.scale.settings import VARIANT
+from benchmarks.scale.spending import peak_megabytes
 from pipeline.audit import catalog
 from pipeline.corpus.files import Corpus
 
@@ -74,8 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = {"variant": VARIANT, "crop": crop and crop[0]}
     costs = {name: _ask(connection, text, known) for name, text in (QUERIES | {"trace": TRACE}).items()}
     catalog.close(connection)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"open": opening, "queries": costs, "megabytes": peak}))
+    print(json.dumps({"open": opening, "queries": costs, "megabytes": peak_megabytes("self")}))
     return 0
 
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -16,6 +17,7 @@ from benchmarks.captions.reading import root
 
 # Adding up the pages of Ray's processes costs some tenths of a second each time.
 _LOOK_SECONDS: Final = 2.0
+_GLANCE_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +47,19 @@ def reidforge(*arguments: str) -> Spent:
 def spend(command: Sequence[str]) -> Spent:
     """Run a command to its end."""
     with tempfile.TemporaryFile("w+") as printed:
-        began = time.perf_counter()
+        began, peak, done = time.perf_counter(), 0.0, 0
         process = subprocess.Popen(command, cwd=root(), stdout=printed, stderr=printed, env=_environment())
-        # Popen.wait does not return what the process used.
-        _, status, usage = os.wait4(process.pid, 0)
+        while not done:
+            peak = max(peak, peak_megabytes(process.pid))
+            time.sleep(_GLANCE_SECONDS)
+            # Popen.wait does not return what the process used.
+            done, status, usage = os.wait4(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(status)
         clock = time.perf_counter() - began
         printed.seek(0)
         output = printed.read()
     return Spent(
-        clock=clock, processor=usage.ru_utime + usage.ru_stime, megabytes=usage.ru_maxrss / 1024, output=output,
+        clock=clock, processor=usage.ru_utime + usage.ru_stime, megabytes=peak, output=output,
         failed=_failure(process.returncode, output),
     )  # fmt: skip
 
@@ -79,6 +84,18 @@ def watch(command: Sequence[str]) -> Spent:
         clock=clock, processor=sum(processor.values()), megabytes=most / 1e6, output=output,
         failed=_failure(process.returncode, output),
     )  # fmt: skip
+
+
+def peak_megabytes(pid: int | str) -> float:
+    """Largest resident memory of a process so far.
+
+    Not ``ru_maxrss``: a process begins with that of the one that started it.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
 
 
 def ask(module: str, *arguments: str) -> Any:

@@ -5,11 +5,11 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from benchmarks.scale import noise
-from benchmarks.scale.columns import Column, joined, pick, ranks, text
+from benchmarks.scale.columns import Column, joined, pick, ranks
 from benchmarks.scale.noise import Doubles, Ints
+from stages.detect.chunks import chunk_table
 
 # As measured on LUPerson: 1,017,720 chunks of 20 s in 46,260 videos.
 CHUNKS_PER_VIDEO: Final = 22
@@ -103,11 +103,7 @@ def chunks(videos: Videos, numbers: Ints) -> Chunks:
     start = (numbers - videos.first_chunk[video]) * length
     stop = np.minimum(start + length, videos.frames[video])
     ids = pick(videos.ids, video)
-    return Chunks(numbers, video, start, stop, ids, joined("/", ids, joined("-", _padded(start), _padded(stop))))
-
-
-def _padded(numbers: Ints) -> Column:
-    return pc.utf8_lpad(text(numbers), 8, "0")
+    return Chunks(numbers, video, start, stop, ids, chunk_table(ids, start, stop)["unit_id"])
 
 
 def _with_sum(counts: Ints, total: int) -> Ints:

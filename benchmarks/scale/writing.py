@@ -119,8 +119,6 @@ def commit(corpus: Corpus, stage: str, runs: Sequence[pa.Table]) -> None:
     there = sum(_count(corpus.read_table(path, columns=["run_id"]), run_id) for path in ledger.paths())
     for start in range(there, rows.num_rows, _LEDGER_BATCH):
         ledger.append(rows.slice(start, _LEDGER_BATCH).to_pylist())
-    if there < rows.num_rows:
-        ledger.compact()
 
 
 def _or_null(values: Ints | None, count: int, of_none: int = -1) -> Column:
