@@ -51,6 +51,7 @@ class Table:
         counts_crops: Whether each row is a crop that was cut, and counts as one in the ledger and in progress reports.
         mark: What the rows say about crops; None where they say nothing about single crops.
         marked: Whether the SQL view shows the marks of its rows.
+        compacted: Whether its files are merged to larger ones: not those that a unit writes at their final size.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Table:
     counts_crops: bool = False
     mark: Mark | None = None
     marked: bool = False
+    compacted: bool = True
 
     def under(self, scope: str) -> str:
         """Folder of the files of one scope."""

@@ -23,10 +23,7 @@ def find(corpus: Corpus, before: dt.datetime) -> list[pafs.FileInfo]:
     """
     snapshot = Snapshot(corpus)
     # All ledgers, not only those of known stages: a stage of a newer version may name files in a folder known here.
-    named: set[Any] = {
-        path for stage in snapshot.stages() for path in snapshot.live(stage)["path"].unique().to_pylist()
-    }
-    named |= set(snapshot.locations()["file"].unique().to_pylist())
+    named: set[Any] = {*snapshot.files_in_use().to_pylist(), *snapshot.left_since(before).to_pylist()}
     named |= live_media(snapshot)
     everything = (info for info in corpus.files() if info.mtime and info.mtime < before)
     return [info for info in everything if _is_garbage(corpus.relative(info.path), named)]

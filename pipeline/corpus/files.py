@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import tempfile
 import urllib.parse
 import uuid
 from collections.abc import Iterator
@@ -108,6 +109,22 @@ class Corpus:
                 source_filesystem=pafs.LocalFileSystem(),
                 destination_filesystem=self.fs,
             )
+
+    @contextlib.contextmanager
+    def writing(self, relative: str) -> Iterator[Path]:
+        """A local path to write a file of any size to; it becomes the file if the block succeeds.
+
+        Args:
+            relative: The file, below the corpus.
+        """
+        if self.is_local:
+            with explained(self.uri, relative, doing="written"), _appearing(Path(self.path(relative))) as temporary:
+                yield temporary
+            return
+        with tempfile.TemporaryDirectory(prefix="reidforge-") as folder:
+            scratch = Path(folder, "file")
+            yield scratch
+            self.upload(scratch, relative)
 
     def delete(self, *relatives: str) -> None:
         """Remove files, those that exist; one request per thousand files on S3."""

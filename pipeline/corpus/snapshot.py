@@ -1,5 +1,6 @@
 """What counts in a corpus, as one command sees it: files of the ledger are read once, and no unit becomes an object."""
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -8,16 +9,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.grouping import flattened, grouped, lists_of, whole
+from pipeline.corpus.grouping import flattened, grouped, joined, lists_of, whole
 from pipeline.corpus.layout import Layout
 from pipeline.corpus.ledger import absorb, newest, stage_of
 from pipeline.corpus.packs import PACK, Pack, read_packs
+from pipeline.errors import MissingFileError
 from schemas.declaration import Table
 from schemas.tables import LEDGER
 from stages.arrays import Column
 
 # Beside it, the packs of a corpus are small. Packs of one file follow each other, and are read at once.
 _PACKS_AT_ONCE: Final = 256
+
+# A run merges the files of its ledgers while others read them.
+_READS: Final = 5
 
 
 _SETTLED: Final = pa.array(["ok", "empty", "retired"])
@@ -39,44 +44,59 @@ class Snapshot:
         self._layout = Layout(corpus)
         self._files: dict[str, list[str]] = {}
         self._absorbed: dict[str, set[str]] = {}
-        self._history: dict[str, pa.Table] = {}
         self._latest: dict[str, pa.Table] = {}
-        self._settled: dict[str, pa.Table] = {}
+        # Rows of units that were done once and whose last attempt failed.
+        self._earlier: dict[str, pa.Table] = {}
         self._live: dict[str, pa.Table] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Take in what was committed since; only files that are new are read, and only when they are asked for."""
+        self._list()
+        self._layout.refresh()
+
+    def _list(self) -> None:
         found: dict[str, list[str]] = {}
         for path in sorted(self.corpus.relative(info.path) for info in self.corpus.files("ledger")):
             stage = stage_of(path)
             if stage is not None:
                 found.setdefault(stage, []).append(path)
-        for stage in {*found, *self._files}:
-            if found.get(stage) != self._files.get(stage):
-                self._latest.pop(stage, None)
-                self._settled.pop(stage, None)
-                self._live.pop(stage, None)
         self._files = found
-        self._layout.refresh()
 
     def stages(self) -> list[str]:
         """Names of the stages and imports that have a ledger, sorted."""
         return sorted(self._files)
 
     def history(self, stage: str) -> pa.Table:
-        """Every row of ``schemas.tables.LEDGER``, superseded ones included, each once or more often."""
-        known, absorbed = self._history.get(stage, LEDGER.empty_table()), self._absorbed.setdefault(stage, set())
-        tables = list(absorb(self.corpus, self._files.get(stage, []), absorbed))
-        if tables:
-            self._history[stage] = pa.concat_tables([known, *tables])
-        return self._history.get(stage, known)
+        """Every row of ``schemas.tables.LEDGER``, superseded ones included, each once or more often; read anew."""
+        return pa.concat_tables([LEDGER.empty_table(), *self._absorb(stage, set())])
 
     def latest(self, stage: str) -> pa.Table:
         """The newest row of each unit, as rows of ``schemas.tables.LEDGER``."""
-        if stage not in self._latest:
-            self._latest[stage] = newest(self.history(stage))
-        return self._latest[stage]
+        known, absorbed = self._latest.get(stage, LEDGER.empty_table()), self._absorbed.setdefault(stage, set())
+        if not {path.rpartition("/")[2] for path in self._files.get(stage, [])} <= absorbed:
+            history = pa.concat_tables([known, *self._absorb(stage, absorbed)])
+            self._latest[stage] = newest(history)
+            earlier = self._earlier.get(stage, LEDGER.empty_table())
+            self._earlier[stage] = _earlier(self._latest[stage], pa.concat_tables([history, earlier]))
+            self._live.pop(stage, None)
+        return self._latest.get(stage, known)
+
+    def _absorb(self, stage: str, absorbed: set[str]) -> list[pa.Table]:
+        """Rows of the files of a ledger that are not among the absorbed ones."""
+        tables: list[pa.Table] = []
+        for read in range(1, _READS + 1):
+            try:
+                for table in absorb(self.corpus, self._files.get(stage, []), absorbed):
+                    tables.append(table)  # noqa: PERF402 - what was read before an error counts
+            except MissingFileError:
+                if read == _READS:
+                    raise
+                # A run has merged files since they were listed.
+                self._list()
+            else:
+                break
+        return tables
 
     def settled(self, stage: str) -> pa.Table:
         """The newest row of each unit that was done or retired, as rows of ``schemas.tables.LEDGER``.
@@ -86,17 +106,16 @@ class Snapshot:
         them: this row names their files and their fingerprint. A unit that never succeeded has no row here.
         """
         latest = self.latest(stage)
-        if pc.all(pc.is_in(latest["status"], _SETTLED)).as_py() in (True, None):
+        earlier = self._earlier.get(stage, LEDGER.empty_table())
+        if pc.all(_is_settled(latest)).as_py() in (True, None):
             return latest
-        if stage not in self._settled:
-            history = self.history(stage)
-            self._settled[stage] = newest(history.filter(pc.is_in(history["status"], _SETTLED)))
-        return self._settled[stage]
+        return pa.concat_tables([latest.filter(_is_settled(latest)), earlier])
 
     def live(self, stage: str) -> pa.Table:
         """Which rows of which packs count, as rows of ``LIVE``; see ``settled`` for those of units that failed."""
+        settled = self.settled(stage)
         if stage not in self._live:
-            self._live[stage] = _live(self.settled(stage))
+            self._live[stage] = _live(settled)
         return self._live[stage]
 
     def packs(self, stage: str, table: Table, scope: str = "") -> pa.Table:
@@ -140,9 +159,36 @@ class Snapshot:
         """Where packs lie that were compacted: rows of ``schemas.tables.LAYOUT``, one per pack."""
         return self._layout.rows()
 
+    def files_in_use(self) -> "pa.Array[Any]":
+        """Every file that holds what counts, of all stages and kinds, each once."""
+        paths = [self.live(stage).select(["path"]) for stage in self.stages()]
+        located = self.locate(pa.concat_tables([LIVE.empty_table().select(["path"]), *paths]))
+        return whole(located["file"].unique())
+
+    def left_since(self, moment: dt.datetime) -> "pa.Array[Any]":
+        """Files that packs left at that moment or later: a reader may still read them."""
+        left = self._layout.left()
+        return whole(left["file"].filter(pc.greater_equal(left["left_at"], pa.scalar(moment, left["left_at"].type))))
+
     def locate(self, packs: pa.Table) -> pa.Table:
         """Add file, first_row and num_rows to a table with the column path."""
         return self._layout.locate(packs)
+
+
+def _is_settled(rows: pa.Table) -> "pa.BooleanArray | pa.ChunkedArray[Any]":
+    return pc.is_in(rows["status"], _SETTLED)
+
+
+def _earlier(latest: pa.Table, history: pa.Table) -> pa.Table:
+    """The newest settled rows of units whose newest row is not settled."""
+    failed = latest.filter(pc.invert(_is_settled(latest)))
+    if not len(failed):
+        return LEDGER.empty_table()
+    history = history.filter(pc.is_in(history["unit_id"], value_set=whole(failed["unit_id"])))
+    rows = newest(history.filter(_is_settled(history)))
+    # A unit of the same name may have failed under another model or variant only.
+    keys = [joined("/", table["scope"], table["unit_id"]) for table in (rows, failed)]
+    return rows.filter(pc.is_in(keys[0], value_set=keys[1]))
 
 
 def _live(latest: pa.Table) -> pa.Table:

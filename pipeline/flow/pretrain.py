@@ -34,6 +34,8 @@ METRICS = Table(
     schema=schemas.tables.METRICS,
     row="one row per value of a metric that pre-training reported",
     scope="variant",
+    # Its file lies beside the model of the same training.
+    compacted=False,
 )
 
 # How often the driver asks how far the training is.

@@ -37,6 +37,7 @@ MANIFEST = Table(
     schema=schemas.tables.MANIFEST,
     row="one row per variant and published crop: captions, split and provenance, and where its JPEG is",
     scope="variant",
+    compacted=False,
 )
 
 log = logging.getLogger("reidforge")
