@@ -178,6 +178,23 @@ def gc(
 
 
 @app.command()
+def compact(
+    corpus: CorpusArg,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be merged.")] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Keep the merged files for this many minutes: readers may have opened them.")
+    ] = 60.0,
+) -> None:
+    """Merge small files to files of some hundred megabytes.
+
+    Nothing else changes: no unit becomes stale, and readers may go on. A run does the same at its end.
+    """
+    from pipeline.commands import compact_corpus
+
+    compact_corpus(corpus, dry_run=dry_run, grace_minutes=grace)
+
+
+@app.command()
 def unlock(
     corpus: CorpusArg,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,

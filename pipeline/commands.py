@@ -108,6 +108,8 @@ def _begun(
             for summary in summaries:
                 _say_stage(summary)
             yield
+            if run.recipe.run.compact:
+                _merge_files(run.snapshot)
     except StorageError as error:
         raise RunFailed(f"{error}. The same command resumes from here") from error
     finally:
@@ -300,6 +302,33 @@ def _agreed(question: str) -> bool:
         # Ctrl-C or the end of the input; the cursor is still on the line of the question.
         typer.echo()
         raise KeyboardInterrupt from None
+
+
+def compact_corpus(uri: str, *, dry_run: bool, grace_minutes: float) -> None:
+    """Merge small files, and print what was merged."""
+    from pipeline.corpus.compaction import plan_compaction
+    from pipeline.flow.order import TABLES
+
+    corpus = _existing(uri)
+    console = _console()
+    if dry_run:
+        for merge in plan_compaction(Snapshot(corpus), TABLES):
+            console.print(f"would merge {merge}", markup=False, highlight=False, soft_wrap=True)
+        return
+    with leased(corpus, "compact"):
+        _merge_files(Snapshot(corpus), dt.timedelta(minutes=grace_minutes))
+        _write_catalog(corpus)
+
+
+def _merge_files(snapshot: Snapshot, grace: dt.timedelta | None = None) -> None:
+    from pipeline.corpus.compaction import GRACE, compact, plan_compaction
+    from pipeline.flow.order import TABLES
+
+    merges = plan_compaction(snapshot, TABLES)
+    for merge in compact(snapshot, merges, grace=GRACE if grace is None else grace):
+        log.info("compact: merged %s", merge)
+    if not merges:
+        log.info("compact: nothing to merge")
 
 
 def collect_garbage(uri: str, *, dry_run: bool, min_age_minutes: float) -> None:

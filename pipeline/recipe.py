@@ -28,6 +28,8 @@ class RunConfig(Config):
     """Attempts of a unit before it is quarantined; permanent errors are not retried."""
     max_failed_share: float = Field(default=0.05, ge=0, le=1)
     """Share of a stage's units that may be failed or quarantined before the run exits with 1."""
+    compact: bool = True
+    """Merge small files to larger ones at the end of a run, as reidforge compact does."""
     cpus: int | None = Field(default=None, ge=1)
     """CPUs of the local cluster; null = all. Has no effect with --address."""
     object_store_mb: int = Field(default=2048, ge=128)

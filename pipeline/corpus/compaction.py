@@ -63,6 +63,10 @@ class Merge:
     files: int
     bytes: int
 
+    def __str__(self) -> str:
+        scope = f" {self.scope}" if self.scope else ""
+        return f"{self.table.name}{scope}: {self.files:,} files, {self.bytes / 1e6:,.1f} MB"
+
 
 def plan_compaction(snapshot: Snapshot, tables: Sequence[Table]) -> list[Merge]:
     """What compaction would merge.
@@ -98,7 +102,7 @@ def compact(snapshot: Snapshot, merges: Sequence[Merge], *, grace: dt.timedelta 
     for merge in merges:
         try:
             layout.append(_write(snapshot.corpus, merge))
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             # Features of another length under the same name, for instance.
             log.warning("compact: %d files of %s stay apart: %s", merge.files, merge.table.name, error)
             continue

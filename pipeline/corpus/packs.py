@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.grouping import joined, joined_lists
+from pipeline.corpus.layout import Layout
+from pipeline.errors import MissingFileError
 from schemas.declaration import Table
 
 PACK_FIELDS: "Final[list[pa.Field[Any]]]" = [
@@ -55,11 +57,31 @@ def read_packs(
 ) -> Iterator[pa.Table]:
     """As ``read_pack``, for each of the packs in order; packs that follow each other in a file are read at once."""
     wanted = table.schema.names if columns is None else list(columns)
-    for file, group in groupby(packs, key=lambda pack: str(pack["file"])):
-        with corpus.open(file) as source:
-            reader = _FileReader(pq.ParquetFile(source), list(dict.fromkeys([*wanted, "unit_id"])))
-            for pack in group:
-                yield _counting(reader.rows(pack), table, pack["live"], wanted)
+    for _, group in groupby(packs, key=lambda pack: str(pack["file"])):
+        yield from _read_file(corpus, table, list(group), wanted)
+
+
+def _read_file(corpus: Corpus, table: Table, packs: list[Pack], wanted: list[str]) -> Iterator[pa.Table]:
+    try:
+        source = corpus.open(packs[0]["file"])
+    except MissingFileError:
+        # Compaction may have moved them since the caller looked, and removed the file.
+        moved = _look_again(corpus, packs)
+        if [pack["file"] for pack in moved] == [pack["file"] for pack in packs]:
+            raise
+        yield from read_packs(corpus, table, moved, wanted)
+        return
+    with corpus.reading(packs[0]["file"]), source:
+        reader = _FileReader(pq.ParquetFile(source), list(dict.fromkeys([*wanted, "unit_id"])))
+        for pack in packs:
+            yield _counting(reader.rows(pack), table, pack["live"], wanted)
+
+
+def _look_again(corpus: Corpus, packs: list[Pack]) -> list[Pack]:
+    layout = Layout(corpus)
+    layout.refresh()
+    moved: list[Pack] = layout.locate(pa.table({"path": [pack["path"] for pack in packs]})).to_pylist()
+    return [pack | place for pack, place in zip(packs, moved, strict=True)]
 
 
 class _FileReader:
