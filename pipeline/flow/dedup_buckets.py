@@ -37,6 +37,7 @@ from pipeline.corpus.packs import PACK_STRUCT, read_packs
 from pipeline.flow import crop_features
 from pipeline.flow.dedup import DUPLICATES
 from pipeline.flow.detect import CROPS
+from pipeline.run.progress import counted
 from pipeline.run.stream import Operator, parts
 from pipeline.run.units import Row, Step
 from stages.dedup.bucket_rows import (
@@ -227,7 +228,7 @@ def _run(name: str, rows: list[Row], fields: pa.Schema, make_step: Callable[[], 
         if row["status"] == "failed":
             text = f"step {name} failed: {row['error_message']}"
             raise UnitError(text, kind=row["error_type"], retryable=row.get("retryable", True))
-    log.info("dedup_across: %s, %d tasks, %.0f s", name, len(rows), time.monotonic() - began)
+    log.info("dedup_across: %s, %s, %.0f s", name, counted(len(rows), "task"), time.monotonic() - began)
     return sorted(done, key=lambda row: int(row["unit_id"]))
 
 

@@ -19,7 +19,7 @@ def check_url(url: str) -> str:
     """
     url = url.strip()
     parts = urlsplit(url)
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or any(map(str.isspace, url)):
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or len(url.split()) > 1:
         raise ValueError(f"{url!r} is not an http:// or https:// URL")
     return url
 

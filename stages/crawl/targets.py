@@ -1,5 +1,6 @@
 """What a recipe asks to crawl: URLs, and queries whose results are crawled."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,11 +29,22 @@ def expand_search(config: CrawlConfig) -> list[str]:
     return [query for search in config.searches for query in search.queries()]
 
 
-def _urls_of(name: str) -> Iterator[str]:
+def _urls_of(name: str) -> tuple[str, ...]:
+    path = Path(locate(name))
     try:
-        lines = Path(locate(name)).read_text(encoding="utf-8-sig").splitlines()
+        state = path.stat()
+        return _listed(name, path, state.st_mtime_ns, state.st_size)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"crawl.url_files: {name} cannot be read: {error}") from error
+
+
+@functools.lru_cache(8)
+def _listed(name: str, path: Path, *_: int) -> tuple[str, ...]:
+    """URLs of a file; a command checks them, and then plans with them."""
+    return tuple(_checked(name, path.read_text(encoding="utf-8-sig").splitlines()))
+
+
+def _checked(name: str, lines: list[str]) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:

@@ -55,6 +55,8 @@ def explain(error: Exception) -> UnitError | EmptyUnit:
 
 def _plain(url: str) -> str:
     """YouTube's URL of a video in a playlist names the playlist as well; only the video is meant."""
+    if "youtube" not in url.lower():
+        return url
     parts = urlsplit(url)
     video = parse_qs(parts.query).get("v", [""])[0]
     if _YOUTUBE.fullmatch(parts.hostname or "") and parts.path == "/watch" and video:

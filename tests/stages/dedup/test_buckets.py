@@ -172,3 +172,23 @@ def test_one_crop_and_no_crop_have_no_pairs():
     for count in (0, 1):
         looks = scenes(count, 1, 0.1, bits=0)
         assert len(found_pairs(looks, HASHED).worse) == 0
+
+
+@pytest.mark.parametrize(
+    ("home", "found"), [([True, True], 1), ([True, False], 1), ([False, True], 1), ([False, False], 0)]
+)
+def test_two_crops_are_compared_where_one_of_them_is_at_home(home, found):
+    looks = Looks(np.zeros(2, np.uint64), np.array([[1, 0], [1, 0]], np.float16), np.arange(2))
+    result = pairs.alike_pairs(looks, np.arange(2), np.array(home), COSINE, np.empty(0, np.uint64))
+    assert list(zip(result.better.tolist(), result.worse.tolist(), strict=True)) == [(0, 1)] * found
+
+
+def test_sums_of_products_are_integers_that_float32_counts_exactly():
+    rng = np.random.default_rng(0)
+    for features in (scenes(200, 1, 0.4, bits=0, dim=512).features, np.eye(3, dtype=np.float16)):
+        points = buckets._on_grid(features)
+        assert np.array_equal(points, np.rint(points))
+        assert (points.astype(np.float64) ** 2).sum(axis=1).max() < 2**24
+    centres = buckets.cell_centres(rng.normal(size=(50, 4)) / 4, 5)
+    assert np.array_equal(centres, np.rint(centres))
+    assert (centres.astype(np.float64) ** 2).sum(axis=1).max() < 2**24
