@@ -258,12 +258,14 @@ def found(
 ) -> Found:
     """What planning reads; the fingerprints of units are d0 and c0."""
     sentences = pc.list_value_length(captions["captions"]).fill_null(0)
+    places = _units(crops, "crops", "d0", paths or {})
+    path = places["path"].take(pc.index_in(crops["unit_id"], value_set=places["unit_id"].combine_chunks()))
     return Found(
-        crops=crops.select(list(CROP_COLUMNS)),
+        crops=crops.select(list(CROP_COLUMNS)).append_column("path", path),
         captions=captions.select(["crop_id", "unit_id"]).append_column("sentences", sentences),
         videos=videos,
         marks=marks,
-        crop_units=_units(crops, "crops", "d0", paths or {}),
+        crop_units=places,
         caption_units=_units(captions, "captions/v", "c0", {}),
     )
 

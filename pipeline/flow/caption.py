@@ -5,7 +5,7 @@ Units are small and captions cheap, so a task takes many units.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -141,7 +141,20 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     make_caption = functools.partial(_make_caption, job.corpus, _settled(job.recipe), reader, prepared)
     operator = Operator(make_step=make_caption, fields=RESULT, cpus=BUSY_CPUS)
     per_task = _units_per_task(job.snapshot, reader, job.recipe)
+    job = replace(job, todo=_by_video(job.snapshot, job.todo, reader))
     return stream(job, [operator], units_per_file=per_task, units_per_task=per_task)
+
+
+def _by_video(snapshot: Snapshot, todo: pa.Table, reader: ReaderKind) -> pa.Table:
+    """Units in the order of their crops' videos, so that a file of captions holds neighbours, not packs by digest.
+
+    A manifest file has the crops of a file of captions; training then reads one or two files where it would read many.
+    """
+    packs = snapshot.packs(DETECT.name, CROPS)
+    sources = pa.table({"stem": stems(packs["path"]), "first": pc.list_element(whole(packs["live"]), 0)})
+    own = stems(todo["path"] if reader.needs == "crops" else pc.list_element(whole(todo["live"]), 0))
+    order = sources["first"].take(places_of(own, sources, "stem"))
+    return todo.take(pc.sort_indices(order))
 
 
 def _units_per_task(snapshot: Snapshot, reader: ReaderKind, recipe: Recipe) -> int:

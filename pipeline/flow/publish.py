@@ -25,6 +25,7 @@ from pipeline.run.stream import Operator, parts
 from pipeline.run.units import LOST, OUTCOME, Row, Step, pack, unpack
 from schemas.declaration import Table
 from schemas.parquet_layout import blob_options
+from stages.arrays import arrow
 from stages.errors import UnitError
 from stages.publish.manifest import crop_columns, manifest_table
 from stages.publish.selection import CROP_COLUMNS, Found, plan_manifest
@@ -46,6 +47,9 @@ log = logging.getLogger("reidforge")
 # With the JPEGs, less: a file is read and written in memory.
 _LEAST_ROWS, _MOST_ROWS, _BYTES_ROWS = 16_384, 65_536, 4_096
 
+# Packs whose metadata go to the query at once.
+_PACKS_AT_ONCE = 256
+
 _PACKS = pa.list_(PACK_STRUCT)
 _PART_FIELDS: list["pa.Field[Any]"] = [
     pa.field("chosen", pa.large_binary()), pa.field("crops", _PACKS), pa.field("captions", _PACKS),
@@ -57,6 +61,7 @@ _SENTENCES_FIELDS: list["pa.Field[Any]"] = [
     pa.field("sentences", pa.int32()),
 ]
 _SENTENCES = pa.schema(_SENTENCES_FIELDS)
+_CROPS = pa.schema([*(CROPS.schema.field(name) for name in CROP_COLUMNS), pa.field("path", pa.string())])
 _WRITTEN_FIELDS: list["pa.Field[Any]"] = [pa.field("output", pa.string()), pa.field("rows", pa.int64())]
 _WRITTEN = pa.schema(_WRITTEN_FIELDS)
 
@@ -108,14 +113,32 @@ def _execute(before: Sequence[Writer], job: Job) -> Iterator[pa.Table]:
 def _found(snapshot: Snapshot, recipe: Recipe, before: Sequence[Writer], videos: pa.Table) -> Found:
     scope = recipe.caption.variant
     captions = snapshot.scan(caption.STAGE.name, caption.CAPTIONS, ["crop_id", "unit_id", "captions"], scope)
+    packs = _pieces(snapshot, recipe).select(["path"])
     return Found(
-        crops=reader_of(CROPS.schema, CROP_COLUMNS, snapshot.scan(DETECT.name, CROPS, CROP_COLUMNS)),
+        crops=pa.RecordBatchReader.from_batches(_CROPS, _crops(snapshot, packs)),
         captions=reader_of(_SENTENCES, _SENTENCES.names, map(_count_sentences, captions)),
         videos=videos,
         marks=read_marks(snapshot, before),
-        crop_units=_units_of(snapshot, DETECT.name, CROPS, ""),
+        crop_units=_in_packs(_units_of(snapshot, DETECT.name, CROPS, ""), packs),
         caption_units=_units_of(snapshot, caption.STAGE.name, caption.CAPTIONS, scope),
     )
+
+
+def _in_packs(units: pa.Table, packs: pa.Table) -> pa.Table:
+    return units.filter(pc.is_in(units["path"], value_set=packs["path"].combine_chunks()))
+
+
+def _crops(snapshot: Snapshot, packs: pa.Table) -> Iterator[pa.RecordBatch]:
+    """Rows of packs, each with its pack; which of them count is left to the query, as here it would cost most."""
+    nothing = pa.repeat(pa.scalar(None, pa.list_(pa.string())), len(packs))
+    located = snapshot.locate(packs.append_column("live", nothing))
+    rows: list[Row] = located.sort_by([("file", "ascending"), ("first_row", "ascending")]).to_pylist()
+    for first in range(0, len(rows), _PACKS_AT_ONCE):
+        some = rows[first : first + _PACKS_AT_ONCE]
+        tables = list(read_packs(snapshot.corpus, CROPS, some, CROP_COLUMNS))
+        numbers = np.repeat(np.arange(len(some)), [len(table) for table in tables])
+        paths = pa.array([row["path"] for row in some], pa.string()).take(arrow(numbers))
+        yield from pa.concat_tables(tables).append_column("path", paths).cast(_CROPS).to_batches()
 
 
 def _count_sentences(captions: pa.Table) -> pa.Table:

@@ -33,11 +33,12 @@ class Found:
     """What a corpus knows about its crops.
 
     Args:
-        crops: Every crop, ``CROP_COLUMNS``.
+        crops: Every crop that may have captions: ``CROP_COLUMNS``, and path, the file that the row is in.
         captions: The variant's captions: crop_id, unit_id, and sentences, their number.
         videos: Every video, at least video_id and license.
         marks: Declared marks, each with its rows: its key, columns and selectors.
-        crop_units: Where the crops of a unit are: unit_id, path, fingerprint.
+        crop_units: Where the crops of a unit are: unit_id, path, fingerprint. Rows of crops that are elsewhere do not
+            count.
         caption_units: Where the captions of a unit are, likewise.
     """
 
@@ -99,7 +100,10 @@ def _database(memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _load(database: duckdb.DuckDBPyConnection, found: Found) -> None:
-    _copy(database, "crops", found.crops, "FROM rows")
+    for name, units in (("crop_units", found.crop_units), ("caption_units", found.caption_units)):
+        codes = {f"{column}_code": _codes(units[column]) for column in ("path", "fingerprint")}
+        _copy(database, name, table_of({"unit_id": units["unit_id"], "path": units["path"], **codes}), "FROM rows")
+    _copy(database, "crops", found.crops, _LIVE_CROPS)
     # A crop that was captioned again by another unit has rows of both until the older one is retired.
     captions = "SELECT crop_id, min(unit_id) AS unit_id, max(sentences) AS sentences FROM rows GROUP BY crop_id"
     _copy(database, "captions", found.captions, captions)
@@ -109,9 +113,6 @@ def _load(database: duckdb.DuckDBPyConnection, found: Found) -> None:
         # Of a dense sampling, most detections have no crop.
         select = f"SELECT {mark.key}{columns} FROM rows SEMI JOIN crops USING ({mark.key}) GROUP BY {mark.key}"  # noqa: S608 - declared
         _copy(database, f"mark_{position}", rows, select)
-    for name, units in (("crop_units", found.crop_units), ("caption_units", found.caption_units)):
-        codes = {column: _codes(units[column]) for column in ("path", "fingerprint")}
-        _copy(database, name, table_of({"unit_id": units["unit_id"], **codes}), "FROM rows")
 
 
 def _copy(database: duckdb.DuckDBPyConnection, name: str, rows: Rows, select: str) -> None:
@@ -156,7 +157,7 @@ def _judge(marks: Sequence[tuple[Mark, Rows]], config: PublishConfig) -> str:
     return f"""
         CREATE TABLE judged AS
         SELECT
-            crops.crop_id, crops.video_id, crops.pts_s, crops.frame_index, crops.unit_id,
+            crops.crop_id, crops.video_id, crops.pts_s, crops.frame_index, crops.crops_path, crops.detect_fingerprint,
             captions.unit_id AS caption_unit, {columns.get("track_id", "NULL::VARCHAR")} AS track_id,
             CASE{cases} END AS reason
         FROM crops LEFT JOIN captions USING (crop_id) LEFT JOIN videos USING (video_id){joins}
@@ -225,6 +226,11 @@ def _with_names(chosen: pa.Table, found: Found) -> pa.Table:
     return chosen
 
 
+_LIVE_CROPS: Final = """
+SELECT rows.* EXCLUDE (path), path_code AS crops_path, fingerprint_code AS detect_fingerprint
+FROM rows JOIN crop_units USING (unit_id, path)
+"""
+
 _MOMENTS: Final = "SELECT crop_id, video_id, pts_s, frame_index, track_id FROM judged WHERE reason IS NULL"
 
 _IN_SPLIT: Final = """
@@ -235,11 +241,9 @@ FROM judged LEFT JOIN splits USING ({key})
 
 _CHOSEN: Final = """
 SELECT
-    crop_id, track_id, split,
-    crop_units.path AS crops_path, crop_units.fingerprint AS detect_fingerprint,
-    caption_units.path AS captions_path, caption_units.fingerprint AS caption_fingerprint
+    crop_id, track_id, split, crops_path, detect_fingerprint,
+    caption_units.path_code AS captions_path, caption_units.fingerprint_code AS caption_fingerprint
 FROM judged_in_split
-    LEFT JOIN crop_units USING (unit_id)
     LEFT JOIN caption_units ON caption_units.unit_id = judged_in_split.caption_unit
 WHERE reason IS NULL
 ORDER BY captions_path NULLS LAST, crops_path

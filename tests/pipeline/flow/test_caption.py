@@ -21,6 +21,7 @@ from pipeline.run.units import JointStep
 from stages.caption.bank.bank import load_bank
 from stages.caption.read.conquer import pack_bank, unpack_bank
 from tests.corpora import crop_rows, ledger_row, person_jpeg
+from tests.local import run_here
 from tests.runs import tiny_clip
 from tests.stages.caption.colour_reader import ColourReader
 
@@ -190,3 +191,19 @@ def test_files_captioned_together_get_the_captions_that_each_gets_alone(tmp_path
     together = captioned(step, units)
     assert [part.equals(one) for part, one in zip(together, alone, strict=True)] == [True] * 3
     assert [set(part["unit_id"].to_pylist()) for part in together] == [{unit["unit_id"]} for unit in units]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_files_of_captions_hold_neighbours(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = Corpus(str(tmp_path))
+    recipe = recipe_of(corpus, clip)
+    # The names of packs are digests: their order is not that of their videos.
+    for name, video in {"d": "x:1", "a": "x:2", "c": "x:3", "b": "x:4"}.items():
+        rows = crop_rows(video, f"{video}/0", range(5))
+        corpus.write_table(pa.Table.from_pylist(rows, tables.CROPS), f"crops/{name}.parquet")
+        Ledger(corpus, "detect").append([ledger_row(f"{video}/0", [f"crops/{name}.parquet"])])
+        add_file(corpus, name, recipe)
+    monkeypatch.setattr(caption, "_units_per_task", lambda *_: 2)
+    run_here(monkeypatch, corpus, recipe, caption)
+    packs = Snapshot(corpus).packs("caption", caption.CAPTIONS, "test").to_pylist()
+    assert {tuple(pack["live"]) for pack in packs} == {("test/a", "test/d"), ("test/b", "test/c")}
