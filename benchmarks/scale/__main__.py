@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.captions.reading import about
 from benchmarks.scale.corpus_growth import grow
 from benchmarks.scale.looks import COUNT
-from benchmarks.scale.parts import PARTS, count_files, linked
+from benchmarks.scale.parts import PARTS, count_files, linked, publish
 from benchmarks.scale.settings import EMBEDDED_SHARE, VIDEOS
 from benchmarks.scale.verdicts import show
 
@@ -41,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="*", choices=[*PARTS], help="parts to measure; none: only make the corpus")
     parser.add_argument("--videos", type=int, default=VIDEOS, help="LUPerson has 46,260; each is 22 chunks")
     parser.add_argument("--embedded", type=float, default=EMBEDDED_SHARE, help="share of the packs that are embedded")
+    parser.add_argument(
+        "--publish", action=argparse.BooleanOptionalAction, default=True, help="whether to write a manifest"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jpeg-height", type=int, default=32, help="height of the stored pictures, pixels")
     parser.add_argument("--looks", type=int, default=COUNT, help="number of different persons")
@@ -54,6 +57,8 @@ def _measure(folder: Path, options: argparse.Namespace) -> int:
         folder, videos=options.videos, embedded=options.embedded, seed=options.seed, jpeg_height=options.jpeg_height,
         looks=options.looks, processes=options.processes,
     )  # fmt: skip
+    if options.publish:
+        publish(folder)
     log.info("the corpus took %.0f s", time.perf_counter() - began)
     parts = PARTS if options.only is None else options.only
     if not parts:

@@ -56,6 +56,19 @@ def linked(folder: Path) -> Iterator[Place]:
         shutil.rmtree(copy, ignore_errors=True)
 
 
+def publish(folder: Path) -> None:
+    """Write the manifest of the corpus's variant, unless it has one: by a run, as only that knows all that it needs.
+
+    Raises:
+        RuntimeError: The run failed.
+    """
+    if (folder / "ledger" / "publish").exists():
+        return
+    spent = reidforge("run", str(folder / "recipe.yaml"), "--from", "publish", "--until", "publish")
+    if spent.failed:
+        raise RuntimeError(f"the manifest could not be written: {spent.failed}")
+
+
 def plan(place: Place) -> Iterator[Line]:
     """Plan the whole recipe."""
     spent = reidforge("plan", place.recipe)

@@ -216,7 +216,7 @@ def test_numbers_follow_from_seed_name_and_position() -> None:
 
 
 def test_one_command_makes_measures_and_judges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--videos", "24", "--looks", "8", "--processes", "1", "--keep", str(tmp_path / "corpus")]
+    small = ["--videos", "24", "--looks", "8", "--processes", "1", "--no-publish", "--keep", str(tmp_path / "corpus")]
     assert scale.main([*small, "--only", "plan", "idle"]) == 0
     output = capsys.readouterr().out
     assert "24 videos" in output
