@@ -58,8 +58,9 @@ from stages.errors import UnitError
 
 log = logging.getLogger("reidforge")
 
-# Units of detect that one task gathers: about 16,000 crops where a chunk has four.
-_UNITS_PER_PART: Final = 4096
+# Units of detect that one task gathers: about 65,000 crops where a chunk has four. With fewer, tasks would read the
+# same row groups of compacted files again and again.
+_UNITS_PER_PART: Final = 16_384
 # Crops of one file of rows: 70 MB of 512 half floats, and as much again for each bucket of a crop while it is placed.
 _ROWS_PER_FILE: Final = 65_536
 # Entries of one group of buckets. Their features are mapped from a local file; the rest of a row is 40 bytes.
@@ -205,14 +206,19 @@ def _parts(pieces: list[Row], found: list[Row]) -> Iterator[Row]:
         pack = packs.setdefault(piece["path"], piece | {"live": []})
         pack["live"] = pack["live"] + piece["live"]
     part: list[Row] = []
-    # As they lie in files: rows that are read at once are asked for by one task, one after another.
-    for pack in sorted(packs.values(), key=lambda pack: (pack["file"], pack["first_row"] or 0)):
+    for pack in sorted(packs.values(), key=_place):
         part.append(pack)
         if sum(len(pack["live"]) for pack in part) >= _UNITS_PER_PART:
             yield _part(part, found)
             part = []
     if part:
         yield _part(part, found)
+
+
+def _place(pack: Row) -> tuple[str, int]:
+    """Where the features lie, which are most of what is read: one task reads neighbouring rows one after another."""
+    place = pack["features"] or pack
+    return place["file"], place["first_row"] or 0
 
 
 def _part(pieces: list[Row], found: list[Row]) -> Row:

@@ -32,6 +32,8 @@ _SCALE: Final = 2048
 
 _CELL_SAMPLE: Final = 64
 _CELL_ROUNDS: Final = 8
+# Points of which integers of 64 bits are held at once.
+_BLOCK: Final = 8192
 # Cells that are searched beyond those asked for, since faiss returns equally near ones in no certain order.
 _SPARE: Final = 4
 
@@ -129,9 +131,10 @@ def cell_centres(sample: Floats, cells: int) -> npt.NDArray[np.float32]:
     cells = min(cells, len(points))
     centres = points[np.arange(cells) * len(points) // cells]
     for _ in range(_CELL_ROUNDS):
-        members = _nearest(points, centres, 1)[:, 0]
         sums = np.zeros(centres.shape, np.int64)
-        np.add.at(sums, members, points.astype(np.int64))
+        for start in range(0, len(points), _BLOCK):
+            block = points[start : start + _BLOCK]
+            np.add.at(sums, _nearest(block, centres, 1)[:, 0], block.astype(np.int64))
         norms = np.sqrt((sums**2).sum(axis=1, keepdims=True))
         moved = np.rint(sums / np.maximum(norms, 1) * _SCALE).astype(np.float32)
         centres = np.where(norms > 0, moved, centres)

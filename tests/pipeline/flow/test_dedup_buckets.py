@@ -8,11 +8,13 @@ import pytest
 
 import schemas.tables as tables
 from pipeline.audit import garbage
+from pipeline.corpus import compaction
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import dedup_across, dedup_buckets
 from pipeline.flow.dedup import DUPLICATES
+from pipeline.flow.order import TABLES
 from pipeline.recipe import Recipe
 from schemas.parquet_layout import blob_options
 from tests.corpora import crop_rows, ledger_row
@@ -185,3 +187,16 @@ def test_a_corpus_in_a_bucket_of_s3_is_compared_too(s3, monkeypatch):
     assert found[0] == found[1]
     assert len(found[0]) > 50
     assert leftovers(corpus) == []
+
+
+def test_a_compacted_corpus_gives_the_same_rows(corpus, monkeypatch):
+    exact = recipe_of(corpus, exact_below=1000)
+    run_here(monkeypatch, corpus, exact, dedup_across)
+    wanted = found_in(corpus)
+    monkeypatch.setattr(compaction, "_SIMILAR", 2)
+    monkeypatch.setattr(dedup_buckets, "_UNITS_PER_PART", 4)
+    merged = list(compaction.compact(Snapshot(corpus), compaction.plan_compaction(Snapshot(corpus), TABLES)))
+    assert {merge.table.name for merge in merged} >= {"crops", "embeddings"}
+    # Another recipe, as compaction makes nothing stale.
+    assert run_here(monkeypatch, corpus, recipe_of(corpus), dedup_across).failed == 0
+    assert found_in(corpus) == wanted
