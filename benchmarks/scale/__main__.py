@@ -20,6 +20,7 @@ from benchmarks.scale.looks import COUNT
 from benchmarks.scale.parts import PARTS, count_files, linked, publish
 from benchmarks.scale.settings import EMBEDDED_SHARE, VIDEOS
 from benchmarks.scale.verdicts import show
+from pipeline.errors import UserError
 
 log = logging.getLogger("reidforge")
 
@@ -30,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     log.setLevel(logging.INFO)
     if options.keep:
-        return _measure(options.keep.absolute(), options)
+        try:
+            return _measure(options.keep.absolute(), options)
+        except UserError as error:
+            print(f"scale: {error}", file=sys.stderr)
+            return 2
     with tempfile.TemporaryDirectory(prefix="reidforge-scale-") as folder:
         return _measure(Path(folder) / "corpus", options)
 

@@ -1,12 +1,14 @@
 """Grows a synthetic corpus run by run, or what is missing of it."""
 
 import functools
+import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,13 +18,16 @@ from benchmarks.scale.detected_chunks import detect_chunks
 from benchmarks.scale.embedded_packs import embed_packs
 from benchmarks.scale.growth import Growth, RunAll, start_worker
 from benchmarks.scale.looks import Looks, make_looks
-from benchmarks.scale.settings import ADDRESSES, first_recipe, make_runs, write_recipe
+from benchmarks.scale.settings import ADDRESSES, RECIPE, first_recipe, make_runs, write_recipe
 from benchmarks.scale.videos import Videos, make_videos
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, ledger_stages
-from pipeline.recipe import Recipe, dump_recipe
+from pipeline.errors import UserError
+from pipeline.recipe import Recipe, dump_recipe, load_recipe
 
 log = logging.getLogger("reidforge")
+
+_MADE: Final = "made.json"
 
 _STEPS = (list_videos, crawl_videos, detect_chunks, embed_packs, track_videos, dedup_videos)
 
@@ -43,7 +48,13 @@ def grow(
 
     Returns:
         The recipe that made the corpus.
+
+    Raises:
+        UserError: The folder holds a corpus that was made by other arguments.
     """
+    arguments = {"videos": videos, "embedded": embedded, "seed": seed, "jpeg_height": jpeg_height, "looks": looks}
+    if _is_made(folder, arguments):
+        return load_recipe(folder / RECIPE)
     recipe = write_recipe(folder, videos)
     corpus, made = Corpus(str(folder)), make_videos(seed, videos)
     total = int(made.first_chunk[-1])
@@ -63,7 +74,22 @@ def grow(
     # Each run does; the last is enough for the same files.
     for stage in ledger_stages(corpus):
         Ledger(corpus, stage).compact()
+    corpus.put(_MADE, json.dumps(arguments | {"finished": True}).encode())
     return recipe
+
+
+def _is_made(folder: Path, arguments: dict[str, Any]) -> bool:
+    """Whether a corpus is complete; if it is not there, what it is going to be is noted in it."""
+    note = folder / _MADE
+    if not note.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(arguments))
+        return False
+    made: dict[str, Any] = json.loads(note.read_text())
+    finished = bool(made.pop("finished", False))
+    if made != arguments:
+        raise UserError(f"{folder} was made with {made}, not with {arguments}; give these, or another folder")
+    return finished
 
 
 @contextmanager

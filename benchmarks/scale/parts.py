@@ -16,12 +16,16 @@ import numpy as np
 import yaml
 
 from benchmarks.scale import noise
+from benchmarks.scale.settings import RECIPE
 from benchmarks.scale.spending import ask, reidforge, watch
 from benchmarks.scale.verdicts import Line, line
 
 ADDRESSES: Final = 20_000
 """Media addresses in the plan of a crawl."""
 
+
+# The parts before compaction measure the files that stages write.
+_SMALL_FILES: Final = ("--set", "run.compact=false")
 
 _TIMES: Final = ("clock", "processor")
 
@@ -41,7 +45,7 @@ class Place:
     @property
     def recipe(self) -> str:
         """Its recipe."""
-        return str(self.folder / "recipe.yaml")
+        return str(self.folder / RECIPE)
 
 
 @contextmanager
@@ -64,7 +68,7 @@ def publish(folder: Path) -> None:
     """
     if (folder / "ledger" / "publish").exists():
         return
-    spent = reidforge("run", str(folder / "recipe.yaml"), "--from", "publish", "--until", "publish")
+    spent = reidforge("run", str(folder / RECIPE), *_SMALL_FILES, "--from", "publish", "--until", "publish")
     if spent.failed:
         raise RuntimeError(f"the manifest could not be written: {spent.failed}")
 
@@ -77,7 +81,7 @@ def plan(place: Place) -> Iterator[Line]:
 
 def idle(place: Place) -> Iterator[Line]:
     """Run the stages that have nothing to do."""
-    spent = reidforge("run", place.recipe, "--corpus", str(place.copy), "--until", "detect")
+    spent = reidforge("run", place.recipe, *_SMALL_FILES, "--corpus", str(place.copy), "--until", "detect")
     yield line("run with nothing to do, until detect", spent, {"processor": 5})
 
 
@@ -124,25 +128,23 @@ def queries(place: Place) -> Iterator[Line]:
 
 def variant(place: Place) -> Iterator[Line]:
     """Caption all embeddings under a new name; then again, and publish them."""
-    goals: Mapping[Any, float] = {"clock": 120, "megabytes": 3000}
-    for what, options in (("a variant", ()), ("a variant, published", ("--publish",))):
-        name = f"v{int(time.time())}"
-        seed = ("--set", f"caption.seed={int(time.time())}")
-        create = ("variant", "create", str(place.copy), name, "--from", place.recipe, *seed, *options)
-        yield line(what, watch([sys.executable, "-m", "pipeline", *create]), goals)
+    yield _variant(place, "a variant", *_SMALL_FILES)
+    yield _variant(place, "a variant, published", *_SMALL_FILES, "--publish")
 
 
 def compact(place: Place) -> Iterator[Line]:
-    """Merge the files of the corpus; what is planned must not change."""
+    """Merge the files of the corpus: what is planned must not change."""
     before = reidforge("plan", place.recipe, "--corpus", str(place.copy))
-    files = count_files(place.copy)
-    spent = reidforge("compact", str(place.copy))
-    yield line("compact", spent, said=f"{sum(files.values()):,} files before")
+    files = sum(count_files(place.copy).values())
+    spent = reidforge("compact", str(place.copy), "--grace", "0")
+    yield line("compact", spent, said=f"{files:,} files before")
+    left: dict[Any, float] = {"files": sum(count_files(place.copy).values())}
+    yield Line(what="files, compacted", values=left, goals={"files": 500})
+    yield line("compact with nothing to merge", reidforge("compact", str(place.copy), "--grace", "0"))
     after = reidforge("plan", place.recipe, "--corpus", str(place.copy))
     same = "the same plan" if before.output == after.output else "ANOTHER PLAN"
     yield line("plan, compacted", after, {"processor": 5, "megabytes": 1000}, same)
-    left: dict[Any, float] = {"files": sum(count_files(place.copy).values())}
-    yield Line(what="files, compacted", values=left, goals={"files": 500})
+    yield _variant(place, "a variant, published, compacted", "--publish")
 
 
 PARTS: Final[Mapping[str, Callable[[Place], Iterator[Line]]]] = {
@@ -154,6 +156,14 @@ PARTS: Final[Mapping[str, Callable[[Place], Iterator[Line]]]] = {
 def count_files(folder: Path) -> Counter[str]:
     """Parquet files by the folder of their table."""
     return Counter(path.relative_to(folder).parts[0] for path in folder.rglob("*.parquet"))
+
+
+def _variant(place: Place, what: str, *options: str) -> Line:
+    """A variant with a name and a seed of its own."""
+    now = int(time.time())
+    chosen = ("--from", place.recipe, "--set", f"caption.seed={now}", *options)
+    spent = watch([sys.executable, "-m", "pipeline", "variant", "create", str(place.copy), f"v{now}", *chosen])
+    return line(what, spent, {"clock": 120, "megabytes": 3000})
 
 
 def _question(what: str, cost: Mapping[str, Any], goals: Mapping[Any, float] | None = None) -> Line:

@@ -22,6 +22,9 @@ VIDEOS: Final = 46_260
 EMBEDDED_SHARE: Final = 0.306
 """Share of the packs with embeddings and captions: 1.28 of 4.18 million crops, as in LUPerson-T."""
 
+RECIPE: Final = "recipe.yaml"
+"""The recipe, beside the tables."""
+
 ADDRESSES: Final = "addresses.txt"
 """List of the videos that are given by their address."""
 
@@ -93,7 +96,7 @@ def write_recipe(folder: Path, videos: int) -> Recipe:
         "caption": {"variant": VARIANT, "seed": 1},
         "run": {"cpus": 2},
     }
-    path = folder / "recipe.yaml"
+    path = folder / RECIPE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return load_recipe(path)

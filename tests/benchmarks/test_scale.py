@@ -194,6 +194,7 @@ def test_what_is_missing_is_made_again_and_nothing_else(tmp_path: Path) -> None:
     (ledger,) = (folder / "ledger" / "dedup").iterdir()
     ledger.unlink()
     rows = len(Ledger(Corpus(str(folder)), "detect").history())
+    (folder / "made.json").unlink()
     _grown(folder, 24)
     after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in _data(folder)}
     assert {path: content for path, (content, _) in after.items()} == {p: c for p, (c, _) in before.items()}
@@ -223,6 +224,10 @@ def test_one_command_makes_measures_and_judges(tmp_path: Path, capsys: pytest.Ca
     assert "plan: detect done, embed a third done" in output
     assert output.count("met (") == 3
     assert not (tmp_path / "corpus-copy").exists()
+    assert scale.main([*small, "--seed", "2", "--only"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"scale: {tmp_path / 'corpus'} was made with" in error
+    assert "give these, or another folder" in error
 
 
 def test_a_goal_that_is_missed_is_called_missed() -> None:
