@@ -161,6 +161,20 @@ def sql(
 
 
 @app.command()
+def catalog(
+    corpus: CorpusArg,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build it anew from the corpus's files.")] = False,
+) -> None:
+    """Bring catalog.duckdb up to date with the ledger.
+
+    Runs and queries do this on their own.
+    """
+    from pipeline.commands import refresh_catalog
+
+    refresh_catalog(corpus, rebuild=rebuild)
+
+
+@app.command()
 def gc(
     corpus: CorpusArg,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,

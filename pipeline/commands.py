@@ -83,7 +83,7 @@ def _run_stages(run: RunContext, stages: Sequence[Stage], path: Path, address: s
                 _say_stage(summaries[-1])
     if begun:
         return summaries
-    _restore_catalog(run.corpus)
+    _refresh_catalog(run.corpus)
     return None
 
 
@@ -116,7 +116,7 @@ def _begun(
         cluster.disconnect()
         # A run whose lease was broken leaves the catalog to the command that holds it now.
         run.check()
-        _write_catalog(run.corpus)
+        _refresh_catalog(run.corpus)
 
 
 def list_recipes() -> None:
@@ -222,6 +222,22 @@ def run_sql(uri: str, statement: str, fmt: Literal["table", "csv", "json"]) -> N
         print(part, end="")
 
 
+def refresh_catalog(uri: str, *, rebuild: bool) -> None:
+    """Bring the catalog of a corpus up to date, and say what was done."""
+    from pipeline.audit import catalog
+
+    done = catalog.refresh(_existing(uri), rebuild=rebuild)
+    read = f" from {counted(done.read, 'new file')} of the ledger" if done.did == "refreshed" else ""
+    verb = {"nothing": "Up to date", "refreshed": "Refreshed", "built": "Built"}[done.did]
+    size = done.path.stat().st_size / 1e6
+    _console().print(
+        f"{verb}{read}: {done.path}, {size:.1f} MB, {done.seconds:.1f} s",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def list_variants(uri: str, fmt: Literal["table", "csv", "json"]) -> None:
     """Print the caption variants of a corpus."""
     from pipeline.audit import variants
@@ -281,7 +297,7 @@ def drop_variant(uri: str, name: str, *, yes: bool, cascade: bool) -> None:
         return
     with leased(corpus, f"variant drop {name}"):
         retired = variants.drop(corpus, name, record.new_run_id())
-        _write_catalog(corpus)
+        _refresh_catalog(corpus)
     counts = ", ".join(counted(count, f"{stage} unit") for stage, count in retired.items() if count)
     _console().print(
         f"Dropped variant {name} ({counts}); 'reidforge gc {uri}' removes its files.", markup=False, soft_wrap=True
@@ -370,7 +386,7 @@ def run_import_luperson(
     console = _console()
     with leased(corpus, "import luperson"):
         summary = import_luperson(corpus, videos, detections, first_frame=first, url=url, memory=memory)
-        _write_catalog(corpus)
+        _refresh_catalog(corpus)
     for line in describe(summary, first):
         console.print(line, markup=False, highlight=False)
 
@@ -412,19 +428,15 @@ def _say_stage(summary: StageSummary) -> None:
         log.warning("%s: %s failed, %s: %s", summary.stage, counted(units, "unit"), kind, message)
 
 
-def _write_catalog(corpus: Corpus) -> None:
+def _refresh_catalog(corpus: Corpus) -> None:
+    """Bring the catalog up to date; what a run has finished stays finished if that fails."""
     from pipeline.audit import catalog
 
-    if corpus.exists("ledger"):
-        catalog.write_catalog(corpus)
-
-
-def _restore_catalog(corpus: Corpus) -> None:
-    """Write the catalog if a run that was killed at its end left none."""
-    from pipeline.audit import catalog
-
-    if not corpus.exists(catalog.FILE):
-        _write_catalog(corpus)
+    try:
+        if corpus.exists("ledger"):
+            catalog.refresh(corpus)
+    except (UserError, StorageError) as error:
+        log.warning("the catalog is not up to date: %s", error)
 
 
 def _judge(recipe: Recipe, summaries: Sequence[StageSummary]) -> None:

@@ -37,6 +37,27 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unnested:
+    """A list of structs that SQL shows as a table of its own, one row per element.
+
+    Args:
+        name: Name of that table.
+        column: The list.
+        row: What one row is, in words.
+        docs: Documentation of the struct's fields and of the rank, by name.
+        beside: Columns that each row repeats, the keys first.
+        rank: Column that gets the place of the element in its list, from 0; None = no such column.
+    """
+
+    name: str
+    column: str
+    row: str
+    docs: tuple[tuple[str, str], ...]
+    beside: tuple[str, ...] = ("crop_id", "video_id", "unit_id")
+    rank: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """A table of a corpus. Two stages that write the same table declare the same object.
 
@@ -52,6 +73,8 @@ class Table:
         mark: What the rows say about crops; None where they say nothing about single crops.
         marked: Whether the SQL view shows the marks of its rows.
         compacted: Whether its files are merged to larger ones: not those that a unit writes at their final size.
+        unnested: Tables that SQL shows instead of this one.
+        repeats: Columns that repeat another table for training's sake; SQL does not show them again.
     """
 
     name: str
@@ -63,6 +86,8 @@ class Table:
     mark: Mark | None = None
     marked: bool = False
     compacted: bool = True
+    unnested: tuple[Unnested, ...] = ()
+    repeats: tuple[str, ...] = ()
 
     def under(self, scope: str) -> str:
         """Folder of the files of one scope."""

@@ -1,7 +1,6 @@
--- Views over a corpus beyond those that follow from the declared tables. Each table has a view source.<name> with the
--- rows that the ledger vouches for (source.live), and a view <name> that shows it; the latter is replaced here where
--- users see more or other columns. A column that a query does not name is never read, so the jpeg columns cost nothing
--- until they are selected.
+-- Views over a corpus beyond those that follow from the declared tables. Each table source.<name> holds the rows that the
+-- ledger vouches for, and a view <name> shows it; the latter is replaced here where users see other values. Pictures and
+-- vectors are in the corpus's Parquet files: source.packs says in which, and the macros below read them.
 
 CREATE VIEW ledger AS FROM source.ledger;
 COMMENT ON VIEW ledger IS 'the current row of every unit of work';
@@ -9,43 +8,17 @@ COMMENT ON VIEW ledger IS 'the current row of every unit of work';
 CREATE VIEW ledger_history AS FROM source.ledger_history;
 COMMENT ON VIEW ledger_history IS 'every row ever written to the ledger, superseded ones included';
 
-CREATE VIEW live AS FROM source.live;
-COMMENT ON VIEW live IS 'rows that count: those of unit_id in file, and no others';
+CREATE VIEW live AS
+SELECT scope, unit_id, fingerprint, path, coalesce(file, path) AS file
+FROM (SELECT scope, unit_id, fingerprint, unnest(outputs) AS path FROM source.ledger WHERE status IN ('ok', 'empty'))
+    LEFT JOIN (SELECT path, file FROM source.packs) USING (path);
+COMMENT ON VIEW live IS 'rows that count: those of unit_id in path, and no others';
 COMMENT ON COLUMN live.path IS 'file that the unit wrote, relative to the corpus';
-COMMENT ON COLUMN live.file IS 'the same file as DuckDB opens it';
+COMMENT ON COLUMN live.file IS 'file that holds its rows now, relative to the corpus: compaction merges files';
 
 CREATE OR REPLACE VIEW duplicates AS
-SELECT pair.* REPLACE (coalesce(last.duplicate_of, pair.duplicate_of) AS duplicate_of)
+SELECT pair.* EXCLUDE (pack) REPLACE (coalesce(last.duplicate_of, pair.duplicate_of) AS duplicate_of)
 FROM source.duplicates AS pair LEFT JOIN source.duplicates AS last ON last.crop_id = pair.duplicate_of;
-
-CREATE OR REPLACE VIEW captions AS
-SELECT
-    crop_id, video_id, unit_id, variant, seed, n,
-    captions[n + 1].text AS text, captions[n + 1].template AS template, captions[n + 1].style AS style
-FROM (SELECT *, unnest(range(len(captions))) AS n FROM source.captions);
-COMMENT ON VIEW captions IS 'one row per variant, crop and sentence';
-COMMENT ON COLUMN captions.n IS 'rank of the sentence among those of its crop, from 0';
-COMMENT ON COLUMN captions.text IS 'the sentence';
-COMMENT ON COLUMN captions.template IS 'template that it was generated from';
-COMMENT ON COLUMN captions.style IS 'style of the template';
-
-CREATE VIEW attributes AS
-SELECT crop_id, video_id, unit_id, variant, unnest(attributes, max_depth := 2)
-FROM source.captions;
-COMMENT ON VIEW attributes IS 'one row per variant, crop and attribute: the value read and its confidence';
-COMMENT ON COLUMN attributes.variant IS 'caption variant';
-COMMENT ON COLUMN attributes.attribute IS 'attribute of the phrase bank';
-COMMENT ON COLUMN attributes.region IS 'region of the crop that it was read from';
-COMMENT ON COLUMN attributes.phrase IS 'best matching phrase';
-COMMENT ON COLUMN attributes.value IS 'value that the phrase expresses';
-COMMENT ON COLUMN attributes.probability IS
-    'softmax probability of the phrase; if source is pixels or detector, share of pixels or confidence of the detector';
-COMMENT ON COLUMN attributes.margin IS 'probability minus that of the runner-up';
-COMMENT ON COLUMN attributes.used IS 'whether the captions state it';
-COMMENT ON COLUMN attributes.source IS 'source of the value: clip, pixels or detector';
-COMMENT ON COLUMN attributes.clip_value IS 'value read by the attribute reader, CLIP by default';
-COMMENT ON COLUMN attributes.evidence IS 'value according to the pixels or the detector; null without evidence';
-COMMENT ON COLUMN attributes.agrees IS 'whether the reader and the evidence agree; null without evidence';
 
 CREATE VIEW runs AS FROM source.runs;
 COMMENT ON VIEW runs IS 'one row per run whose captions count: its recipe, for json_extract';
@@ -61,14 +34,14 @@ WITH units AS (
     FROM ledger WHERE stage = 'caption' AND status <> 'retired'
     GROUP BY scope
 ), written AS (
-    SELECT variant, count(*) AS crops, sum(len(captions))::BIGINT AS captions
+    SELECT variant, count(*) FILTER (n = 0) AS crops, count(*) AS captions
     FROM source.captions
     GROUP BY variant
 ), read_from AS ( -- a unit of caption is named after the file of embeddings that it reads
     SELECT c.scope AS variant, string_agg(DISTINCT e.scope, ', ' ORDER BY e.scope) AS model
-    FROM live AS c JOIN live AS e
+    FROM source.ledger AS c JOIN source.packs AS e
         ON split_part(c.unit_id, '/', -1) = replace(split_part(e.path, '/', -1), '.parquet', '')
-    WHERE c.path LIKE 'captions/%' AND e.path LIKE 'embeddings/%'
+    WHERE c.stage = 'caption' AND c.status IN ('ok', 'empty') AND e.table_name = 'embeddings'
     GROUP BY c.scope
 ), published AS (
     SELECT scope AS variant, rows_out AS published_crops, finished_at AS published
@@ -145,15 +118,16 @@ COMMENT ON MACRO TABLE attribute_counts IS 'how often each value was read and st
 
 CREATE MACRO sample_crops(of_attribute, of_value, n) AS TABLE
     -- Chosen first, so that no other JPEG is read.
-    WITH chosen AS (
+    WITH chosen AS MATERIALIZED (
         SELECT a.variant, a.crop_id, a.probability, a.margin
         FROM attributes AS a
         WHERE a.attribute = of_attribute AND a.value = of_value
         ORDER BY md5(a.crop_id), a.variant
         LIMIT n
     )
-    SELECT chosen.*, c.video_id, c.pts_s, c.width, c.height, c.jpeg
+    SELECT chosen.*, c.video_id, c.pts_s, c.width, c.height, p.jpeg
     FROM chosen JOIN crops AS c USING (crop_id)
+        JOIN jpegs_of((SELECT list(DISTINCT crop_id) FROM chosen)) AS p USING (crop_id)
     ORDER BY md5(chosen.crop_id), chosen.variant;
 COMMENT ON MACRO TABLE sample_crops IS 'a fixed sample of crops that were read as having a value, with their JPEGs';
 
@@ -198,11 +172,8 @@ COMMENT ON MACRO TABLE variant_words IS 'vocabulary of a variant: lower-case wor
 
 CREATE MACRO variant_diff(one, other) AS TABLE
     WITH crop_captions AS (
-        SELECT
-            variant, crop_id, list_sort([c.text for c in captions]) AS texts, len(captions) AS captions,
-            list_sum([a.used::INT for a in attributes]) AS stated
-        FROM source.captions
-        WHERE variant IN (one, other)
+        SELECT variant, crop_id, list(text ORDER BY text) AS texts
+        FROM captions WHERE variant IN (one, other) GROUP BY variant, crop_id
     ), sentences AS (
         SELECT variant, text, count(*) AS times, len(regexp_extract_all(text, '\S+')) AS words
         FROM captions WHERE variant IN (one, other) GROUP BY variant, text
@@ -211,8 +182,9 @@ CREATE MACRO variant_diff(one, other) AS TABLE
         FROM crop_captions AS a JOIN crop_captions AS b USING (crop_id)
         WHERE a.variant = one AND b.variant = other
     ), counts AS (
-        SELECT variant, count(*) AS crops, sum(captions)::BIGINT AS captions, avg(stated) AS stated_per_crop
-        FROM crop_captions GROUP BY variant
+        SELECT variant, count(*) AS crops, sum(len(texts))::BIGINT AS captions FROM crop_captions GROUP BY variant
+    ), readings AS (
+        SELECT variant, count(*) FILTER (used) AS stated FROM attributes WHERE variant IN (one, other) GROUP BY variant
     ), lengths AS (
         SELECT
             variant, count(*) AS distinct_captions, sum(words * times) / sum(times) AS words_per_caption,
@@ -225,8 +197,9 @@ CREATE MACRO variant_diff(one, other) AS TABLE
     SELECT
         variant, crops, crops - common AS crops_only_here, changed AS crops_changed, captions, distinct_captions,
         vocabulary, round(words_per_caption, 2) AS words_per_caption, fewest_words, most_words,
-        round(stated_per_crop, 2) AS stated_per_crop
-    FROM counts JOIN lengths USING (variant) JOIN vocabularies USING (variant) CROSS JOIN pairs
+        round(stated / crops, 2) AS stated_per_crop
+    FROM counts JOIN lengths USING (variant) JOIN vocabularies USING (variant) LEFT JOIN readings USING (variant)
+        CROSS JOIN pairs
     ORDER BY variant = other, variant;
 COMMENT ON MACRO TABLE variant_diff IS 'two variants side by side: differing crops, diversity, length, stated attributes';
 
@@ -256,8 +229,8 @@ COMMENT ON MACRO TABLE variant_moves IS 'rows of variant_confusion that differ, 
 
 CREATE MACRO similar_crops(id, n) AS TABLE
     SELECT e.model, e.crop_id, e.video_id, round(list_cosine_similarity(e.embedding, q.embedding), 4) AS similarity
-    FROM embeddings AS e JOIN embeddings AS q USING (model, region)
-    WHERE q.crop_id = id AND q.region = 'whole' AND e.crop_id <> id
+    FROM embedding_vectors() AS e JOIN embedding_of(id) AS q USING (model, region)
+    WHERE q.region = 'whole' AND e.crop_id <> id
     ORDER BY similarity DESC, e.crop_id
     LIMIT n;
 COMMENT ON MACRO TABLE similar_crops IS 'crops with the features nearest to those of one crop, by cosine, in every model';

@@ -24,6 +24,12 @@ VOLATILE = {
     "videos": "crawled_at", "detections": "", "crops": "", "embeddings": "unit_id", "captions": "unit_id",
 }  # fmt: skip
 
+# Tables with the columns that the catalog leaves in Parquet.
+WHOLE = {
+    "crops": "crops JOIN jpegs_of((SELECT list(crop_id) FROM crops)) USING (crop_id)",
+    "embeddings": "embeddings JOIN embedding_vectors() USING (model, crop_id, video_id, region)",
+}
+
 
 def serve(folder: Path) -> AbstractContextManager[str]:
     """Serve a folder over HTTP on this machine; gives its address."""
@@ -87,7 +93,7 @@ def rows(corpus: Path, view: str) -> list[tuple[Any, ...]]:
     """Every row of a view but for what may differ between two runs, in a fixed order."""
     volatile = f"EXCLUDE ({VOLATILE[view]})" if VOLATILE[view] else ""
     with connect(Corpus(str(corpus))) as connection:
-        return connection.sql(f"SELECT * {volatile} FROM {view} ORDER BY ALL").fetchall()
+        return connection.sql(f"SELECT * {volatile} FROM {WHOLE.get(view, view)} ORDER BY ALL").fetchall()
 
 
 def ask(corpus: Path, sql: str) -> list[tuple[Any, ...]]:

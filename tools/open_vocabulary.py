@@ -200,9 +200,9 @@ def corpus(options: argparse.Namespace, detector: OpenVocabulary) -> list[list[s
     """For captioned crops of a corpus: how often the words agree with the captions, and where they differ most."""
     connection = connect(Corpus(options.corpus))
     # Crop ids are digests, so the first ones are a random sample.
-    chosen = "SELECT crop_id, jpeg FROM crops SEMI JOIN captions ON crops.crop_id = captions.crop_id"
-    table = connection.execute(f"{chosen} AND variant = ? ORDER BY crop_id LIMIT ?", [options.variant, options.count])
-    jpegs = dict(table.fetchall())
+    chosen = "SELECT DISTINCT crop_id FROM captions WHERE variant = ? ORDER BY crop_id LIMIT ?"
+    pictures = f"SELECT crop_id, jpeg FROM jpegs_of((SELECT list(crop_id) FROM ({chosen})))"  # noqa: S608 - constant
+    jpegs = dict(connection.execute(pictures, [options.variant, options.count]).fetchall())
     if not jpegs:
         raise UserError(f"{options.corpus} has no crop with captions of variant {options.variant}")
     decoded = {crop: decode(jpeg) for crop, jpeg in jpegs.items()}

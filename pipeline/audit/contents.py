@@ -98,14 +98,6 @@ SELECT scope FROM ledger WHERE stage IN ('caption', 'publish') AND status IN ('o
 ORDER BY finished_at DESC, scope LIMIT 1
 """
 
-# A caption unit is named after the file of embeddings that it reads.
-_CAPTIONER = """
-SELECT string_agg(DISTINCT source.scope, ', ' ORDER BY source.scope)
-FROM live AS unit JOIN live AS source
-    ON split_part(unit.unit_id, '/', -1) = replace(split_part(source.path, '/', -1), '.parquet', '')
-WHERE unit.path LIKE 'captions/%' AND unit.scope = $variant AND source.path LIKE 'embeddings/%'
-"""
-
 _SPLITS = """
 SELECT split, count(*) AS crops, count(DISTINCT video_id) AS videos, min(pts_s) AS first, max(pts_s) AS last
 FROM manifest WHERE variant = $variant GROUP BY split ORDER BY list_position(['train', 'val', 'test'], split)
@@ -182,7 +174,7 @@ def choose_variant(connection: duckdb.DuckDBPyConnection, variant: str | None) -
 
 def captioner_of(connection: duckdb.DuckDBPyConnection, variant: str | None) -> str | None:
     """Embedding model whose features a variant's captions were read from."""
-    name = value(connection, _CAPTIONER, variant=variant)
+    name = value(connection, "SELECT model FROM variants WHERE variant = $variant", variant=variant)
     return None if name is None else str(name)
 
 

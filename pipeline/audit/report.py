@@ -12,9 +12,7 @@ from rich.text import Text
 from pipeline.audit import catalog
 from pipeline.audit.contents import CorpusReport, captioner_of, choose_variant, gather, value
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import UserError
-from pipeline.flow.manifest_pictures import with_pictures
 from stages.embed.config import EMBEDDED
 from stages.publish.contact_sheet import contact_sheet, to_png
 from stages.publish.gallery import choose_rows
@@ -41,8 +39,8 @@ WITH shown AS (
     SELECT crop_id FROM cut
     QUALIFY row_number() OVER (PARTITION BY stretch ORDER BY sharpness DESC, crop_id) <= 8
 )
-SELECT crop_id, video_id, pts_s, width, height, sharpness, split, captions, crops_path, jpeg
-FROM manifest WHERE variant = $variant AND crop_id IN (FROM sharp)
+SELECT crop_id, video_id, pts_s, width, height, sharpness, split, captions, jpeg
+FROM manifest JOIN jpegs_of((SELECT list(crop_id) FROM sharp)) USING (crop_id) WHERE variant = $variant
 """
 
 
@@ -84,7 +82,7 @@ def write_contact_sheet(corpus: Corpus, variant: str | None, path: Path) -> None
         catalog.close(connection)
     if not total:
         raise UserError(f"corpus {corpus.uri}: variant {chosen or 'none'} has published no crop to show")
-    picture = _draw(corpus, chosen, captioner, with_pictures(Snapshot(corpus), rows), total)
+    picture = _draw(corpus, chosen, captioner, rows, total)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(to_png(picture))

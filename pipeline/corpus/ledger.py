@@ -42,8 +42,8 @@ _FIRST = "SELECT min(position) AS position FROM keys GROUP BY scope, unit_id, fi
 
 _REPEATED = "SELECT 1 FROM keys GROUP BY stage, scope, unit_id HAVING count(*) > 1 LIMIT 1"
 
-# Metadata of a merged file: the names of the files whose rows it holds.
-_MERGED = b"merged"
+MERGED = b"merged"
+"""Metadata of a merged file: the names of the files whose rows it holds."""
 
 
 def stage_of(path: str) -> str | None:
@@ -81,8 +81,8 @@ def absorb(corpus: Corpus, paths: Iterable[str], absorbed: set[str]) -> Iterator
             continue
         with corpus.reading(path):
             file = pq.ParquetFile(pa.BufferReader(corpus.read(path)))
-            merged = set(json.loads((file.schema_arrow.metadata or {}).get(_MERGED, b"[]")))
-            rows = None if merged and merged <= absorbed else _current(file.read())
+            merged = set(json.loads((file.schema_arrow.metadata or {}).get(MERGED, b"[]")))
+            rows = None if merged and merged <= absorbed else current(file.read())
         if rows is not None:
             yield rows
         absorbed |= {name, *merged}
@@ -177,7 +177,7 @@ class Ledger:
             return
         rows = _distinct(pa.concat_tables(absorb(self.corpus, paths, set())))
         names = json.dumps(sorted(path.rpartition("/")[2] for path in paths))
-        self._write(rows.replace_schema_metadata({_MERGED: names}))
+        self._write(rows.replace_schema_metadata({MERGED: names}))
         self.corpus.delete(*paths)
 
     def _write(self, table: pa.Table) -> str:
@@ -239,7 +239,7 @@ def retired(row: Mapping[str, Any], run_id: str) -> dict[str, Any]:
     return {**row, "status": "retired", "outputs": [], "rows_out": 0, "run_id": run_id}
 
 
-def _current(table: pa.Table) -> pa.Table:
+def current(table: pa.Table) -> pa.Table:
     """The rows with the current columns; columns that an earlier version did not write are null."""
     if "unit_id" not in table.column_names:
         raise pa.ArrowInvalid(f"it has no column unit_id, but {', '.join(table.column_names) or 'no column'}")

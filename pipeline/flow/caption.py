@@ -27,7 +27,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.stage import Job, Stage
 from pipeline.run.stream import BUSY_CPUS, Operator, stream
 from pipeline.run.units import RESULT, JointStep, Row, result
-from schemas.declaration import Table
+from schemas.declaration import Table, Unnested
 
 if TYPE_CHECKING:
     from stages.caption.read.reader import Needs
@@ -38,6 +38,42 @@ CAPTIONS = Table(
     schema=schemas.tables.CAPTIONS,
     row="one row per variant and crop: its sentences and attributes",
     scope="variant",
+    unnested=(
+        Unnested(
+            name="captions",
+            column="captions",
+            row="one row per variant, crop and sentence",
+            beside=("crop_id", "video_id", "unit_id", "seed"),
+            rank="n",
+            docs=(
+                ("n", "rank of the sentence among those of its crop, from 0"),
+                ("text", "the sentence"),
+                ("template", "template that it was generated from"),
+                ("style", "style of the template"),
+            ),
+        ),
+        Unnested(
+            name="attributes",
+            column="attributes",
+            row="one row per variant, crop and attribute: the value read and its confidence",
+            docs=(
+                ("attribute", "attribute of the phrase bank"),
+                ("region", "region of the crop that it was read from"),
+                ("phrase", "best matching phrase"),
+                ("value", "value that the phrase expresses"),
+                (
+                    "probability",
+                    "softmax probability; if source is pixels or detector, its share of pixels or its confidence",
+                ),
+                ("margin", "probability minus that of the runner-up"),
+                ("used", "whether the captions state it"),
+                ("source", "source of the value: clip, pixels or detector"),
+                ("clip_value", "value read by the attribute reader, CLIP by default"),
+                ("evidence", "value according to the pixels or the detector; null without evidence"),
+                ("agrees", "whether the reader and the evidence agree; null without evidence"),
+            ),
+        ),
+    ),
 )
 
 _EVIDENCE = "evidence"

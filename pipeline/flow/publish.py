@@ -39,6 +39,7 @@ MANIFEST = Table(
     row="one row per variant and published crop: captions, split and provenance, and where its JPEG is",
     scope="variant",
     compacted=False,
+    repeats=("attributes",),
 )
 
 log = logging.getLogger("reidforge")

@@ -131,7 +131,7 @@ def test_the_same_in_sql(corpus: Corpus) -> None:
 def test_the_catalog_file_has_the_variants(corpus: Corpus) -> None:
     import duckdb
 
-    catalog.write_catalog(corpus)
+    catalog.refresh(corpus)
     with duckdb.connect(corpus.path(catalog.FILE), read_only=True) as connection:
         assert connection.execute("SELECT variant, bank FROM variants").fetchall() == [
             ("one", None), ("two", "mine.yaml"),

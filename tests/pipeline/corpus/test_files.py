@@ -164,7 +164,7 @@ def test_a_folder_with_a_blank_is_the_same_corpus_in_every_spelling(tmp_path: Pa
     corpus = Corpus(uri if "file" in uri else str(folder))
     assert (corpus.is_local, corpus.root) == (True, str(folder))
     assert pickle.loads(pickle.dumps(corpus)).root == str(folder)
-    catalog.write_catalog(corpus)
+    catalog.refresh(corpus)
     with duckdb.connect(folder / "catalog.duckdb", read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM crops").fetchall() == [(60,)]
 

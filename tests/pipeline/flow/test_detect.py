@@ -14,14 +14,14 @@ from pipeline.flow import detect
 from pipeline.recipe import Recipe
 from tests.corpora import add_media, ledger_row, video_row
 from tests.local import run_here
-from tests.runs import CLIP, ask, empty_street, reidforge, serve, tiny_clip, write_recipe
+from tests.runs import CLIP, WHOLE, ask, empty_street, reidforge, serve, tiny_clip, write_recipe
 
 pytestmark = pytest.mark.timeout(1200)
 
 
 def crops(corpus: Path, view: str) -> list[tuple[object, ...]]:
     with connect(Corpus(str(corpus))) as connection:
-        return connection.sql(f"SELECT * EXCLUDE (unit_id) FROM {view} ORDER BY ALL").fetchall()
+        return connection.sql(f"SELECT * EXCLUDE (unit_id) FROM {WHOLE.get(view, view)} ORDER BY ALL").fetchall()
 
 
 @pytest.mark.slow
