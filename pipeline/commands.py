@@ -333,7 +333,7 @@ def compact_corpus(uri: str, *, dry_run: bool, grace_minutes: float) -> None:
         return
     with leased(corpus, "compact"):
         _merge_files(Snapshot(corpus), dt.timedelta(minutes=grace_minutes))
-        _write_catalog(corpus)
+        _refresh_catalog(corpus)
 
 
 def _merge_files(snapshot: Snapshot, grace: dt.timedelta | None = None) -> None:
