@@ -209,6 +209,23 @@ def compact(
 
 
 @app.command()
+def check(
+    corpus: CorpusArg,
+    quick: Annotated[bool, typer.Option("--quick", help="Only whether files are there; read none.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove damaged files; the next run makes them again.")
+    ] = False,
+) -> None:
+    """Compare the files of a corpus with its ledger.
+
+    Reads the footer and the unit ids of each table, and each media file whole. Exits with 1 if something is wrong.
+    """
+    from pipeline.commands import check_corpus
+
+    check_corpus(corpus, quick=quick, repair=repair)
+
+
+@app.command()
 def unlock(
     corpus: CorpusArg,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,

@@ -14,8 +14,9 @@ from rich.table import Table
 from pipeline.corpus import lease
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.lease import leased
+from pipeline.corpus.lost import put_back
 from pipeline.corpus.snapshot import Snapshot
-from pipeline.errors import RunFailed, StorageError, UserError
+from pipeline.errors import MissingFileError, RunFailed, StorageError, UserError
 from pipeline.flow.order import select_stages
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.recipe_files import shipped_recipes
@@ -58,6 +59,7 @@ def run_recipe(
     run_id = record.new_run_id()
     with leased(corpus, f"{'retry' if retry else 'run'} {path}", run_id) as held:
         snapshot = Snapshot(corpus)
+        put_back(snapshot)
         run = RunContext(
             snapshot=snapshot, recipe=recipe, run_id=run_id, console=console, retry=retry, check=held.check
         )
@@ -173,7 +175,14 @@ def show_plan(
     table = Table("stage", "unit", "units", "done", "to do", "why", box=None, header_style="bold", pad_edge=False)
     waiting: list[str] = []
     for stage in stages:
-        plan = plan_stage(snapshot, recipe, stage)
+        try:
+            plan = plan_stage(snapshot, recipe, stage)
+        except MissingFileError:
+            # An earlier stage writes the file again, and what this one has to do depends on it.
+            if not waiting:
+                raise
+            table.add_row(stage.name, stage.unit, "-", "-", "-", f"not known before {waiting[0]} has run")
+            continue
         counts = plan.counts()
         todo = plan.todo().num_rows
         why = [f"{count} {reason}" for reason, count in counts.items() if reason != "done"]
@@ -389,6 +398,34 @@ def run_import_luperson(
         _refresh_catalog(corpus)
     for line in describe(summary, first):
         console.print(line, markup=False, highlight=False)
+
+
+def check_corpus(uri: str, *, quick: bool, repair: bool) -> None:
+    """Print what is wrong with the files of a corpus; make work of it if asked to.
+
+    Raises:
+        RunFailed: Something is wrong.
+    """
+    from pipeline.audit import check
+    from pipeline.run import record
+
+    corpus, console = _existing(uri), _console()
+    with leased(corpus, "check --repair") if repair else contextlib.nullcontext():
+        snapshot = Snapshot(corpus)
+        problems = []
+        for problem in check.check(snapshot, quick=quick):
+            problems.append(problem)
+            console.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        if repair:
+            check.repair(snapshot, problems, record.new_run_id())
+    if not problems:
+        sound = "" if quick else " and sound"
+        console.print(f"{uri}: every file that the ledger counts on is there{sound}.", markup=False, soft_wrap=True)
+        return
+    todo = "the next run does the work of these units again"
+    if not repair and any(problem.is_damaged for problem in problems):
+        todo = f"'reidforge check {uri} --repair' removes what is damaged, and the next run makes it again"
+    raise RunFailed(f"{uri}: {counted(len(problems), 'problem')}; {todo}")
 
 
 def unlock(uri: str, *, yes: bool) -> None:

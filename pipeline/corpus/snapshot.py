@@ -1,7 +1,7 @@
 """What counts in a corpus, as one command sees it: files of the ledger are read once, and no unit becomes an object."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -47,11 +47,13 @@ class Snapshot:
         self._latest: dict[str, pa.Table] = {}
         # Rows of units that were done once and whose last attempt failed.
         self._earlier: dict[str, pa.Table] = {}
+        self._sizes: dict[str, pa.Table] = {}
         self._live: dict[str, pa.Table] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Take in what was committed since; only files that are new are read, and only when they are asked for."""
+        self._sizes = {}
         self._list()
         self._layout.refresh()
 
@@ -169,6 +171,18 @@ class Snapshot:
         """Files that packs left at that moment or later: a reader may still read them."""
         left = self._layout.left()
         return whole(left["file"].filter(pc.greater_equal(left["left_at"], pa.scalar(moment, left["left_at"].type))))
+
+    def sizes(self, folders: Iterable[str]) -> pa.Table:
+        """Columns file and bytes of the files below data folders; each folder is listed once until ``refresh``."""
+        tables = [pa.table({"file": pa.array([], pa.string()), "bytes": pa.array([], pa.int64())})]
+        for folder in folders:
+            if folder not in self._sizes:
+                found = list(self.corpus.files(folder))
+                paths = pa.array([self.corpus.relative(info.path) for info in found], pa.string())
+                sizes = pa.array([info.size for info in found], pa.int64())
+                self._sizes[folder] = pa.table([paths, sizes], names=["file", "bytes"])
+            tables.append(self._sizes[folder])
+        return pa.concat_tables(tables)
 
     def locate(self, packs: pa.Table) -> pa.Table:
         """Add file, first_row and num_rows to a table with the column path."""

@@ -1,5 +1,6 @@
 """What a stage would do, and why: the wanted units joined with the ledger."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpus.grouping import filled, places_of, whole
+from pipeline.corpus.lost import lost_units
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.recipe import Recipe
 from pipeline.run.stage import Stage
@@ -21,8 +23,8 @@ class Plan:
         scope: Model or variant, empty for stages without one.
         fingerprint: Configuration that the units are wanted under.
         wanted: Every unit that the recipe wants, with the columns that its first step reads.
-        reasons: Reason per unit, in the order of ``wanted``: new, recipe changed, input changed, failed, quarantined
-            or done.
+        reasons: Reason per unit, in the order of ``wanted``: new, recipe changed, input changed, failed, quarantined,
+            files lost or done.
         attempts: Attempts so far per unit, under this fingerprint and these inputs, in the same order.
         retired: Ledger rows of units that the recipe no longer wants.
     """
@@ -118,12 +120,27 @@ def _unwanted(wanted: pa.Table, latest: pa.Table) -> pa.Table:
 
 
 def plan_stage(snapshot: Snapshot, recipe: Recipe, stage: Stage) -> Plan:
-    """Compare a stage's wanted units with its ledger."""
-    return make_plan(
+    """Compare a stage's wanted units with its ledger, and the files of those that are done with what is there."""
+    plan = make_plan(
         snapshot,
         stage.name,
         stage.scope(recipe),
         stage.fingerprint(recipe),
         stage.wanted(snapshot, recipe),
         retires=stage.retires,
+    )
+    return _without_lost(plan, lost_units(snapshot, stage.name, plan.scope))
+
+
+def _without_lost(plan: Plan, lost: "pa.Array[Any]") -> Plan:
+    """The plan, in which units that are done and whose files are gone are to do."""
+    if not len(lost):
+        return plan
+    again = pc.and_(pc.equal(plan.reasons, pa.scalar("done")), pc.is_in(whole(plan.wanted["unit_id"]), value_set=lost))
+    # Any: the stubs admit no mixture of constants and columns.
+    choose: Any = pc.if_else
+    return dataclasses.replace(
+        plan,
+        reasons=choose(again, pa.scalar("files lost"), plan.reasons),
+        attempts=choose(again, pa.scalar(0, plan.attempts.type), plan.attempts),
     )
