@@ -110,6 +110,7 @@ def _begun(
             for summary in summaries:
                 _say_stage(summary)
             yield
+            run.check()
             if run.recipe.run.compact:
                 _merge_files(run.snapshot)
     except StorageError as error:

@@ -91,7 +91,7 @@ def run_stage(run: RunContext, stage: Stage, plan: Plan | None = None) -> StageS
     plan = plan_stage(run.snapshot, run.recipe, stage) if plan is None else plan
     summary = StageSummary(stage=stage.name, wanted=plan.wanted.num_rows)
     if not plan.is_settled(retry=run.retry):
-        known = newest_moment(run.snapshot.history(stage.name))
+        known = newest_moment(run.snapshot.latest(stage.name))
         with LedgerWriter(Ledger(run.corpus, stage.name, known), run.check) as ledger:
             ledger.add(retired(row, run.run_id) for row in plan.retired.to_pylist())
             ledger.flush()
