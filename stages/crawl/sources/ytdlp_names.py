@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 # Raised when the content of the file changes.
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 # Letters of a word by which it is found in a URL. Fewer are in most URLs, and many words have no more.
 _LETTERS: Final = 4
@@ -45,14 +45,15 @@ class Known(NamedTuple):
     Attributes:
         name: In lower case.
         patterns: Regular expressions; a URL that it handles matches one of them.
-        words: In lower case; a URL that matches contains one of them. Empty if none are known.
+        words: In lower case, each after the letters by which it is found; a URL that matches contains one of them.
+            Empty if none are known.
         plain: Whether the patterns alone decide, and their group ``id`` is the video's id. Without patterns, a plain
             extractor handles no URL: it is for players in pages; of any other, only the extractor can tell.
     """
 
     name: str
     patterns: list[str]
-    words: list[str]
+    words: list[tuple[str, str]]
     plain: bool
 
 
@@ -60,7 +61,7 @@ def find(url: str) -> tuple[str, str | None]:
     """Name of the first extractor that handles a URL, in yt-dlp's order, and the video's id where the URL states it."""
     for position in _candidates(url):
         name, plain, patterns = _compiled(position)
-        match = next(filter(None, (pattern.match(url) for pattern in patterns)), None)
+        match = _match(patterns, url)
         if match and plain:
             return name, _group_id(match)
         if match or not (patterns or plain):
@@ -68,6 +69,13 @@ def find(url: str) -> tuple[str, str | None]:
             if extractor.suitable(url):
                 return name, extractor.get_temp_id(url)
     return _GENERIC, None
+
+
+def _match(patterns: Sequence[re.Pattern[str]], url: str) -> re.Match[str] | None:
+    for pattern in patterns:
+        if match := pattern.match(url):
+            return match
+    return None
 
 
 def _candidates(url: str) -> Iterable[int]:
@@ -86,10 +94,9 @@ def _candidates(url: str) -> Iterable[int]:
 def _index() -> tuple[dict[str, list[tuple[str, int]]], list[int]]:
     """Words and positions of extractors by the word's rarest letters, and positions of those without words."""
     by_letters: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    counts = Counter(part for known in _extractors() for word in known.words for part in _parts(word))
     for position, known in enumerate(_extractors()):
-        for word in known.words:
-            by_letters[_rarest(word, counts)].append((word, position))
+        for letters, word in known.words:
+            by_letters[letters].append((word, position))
     always = [
         position
         for position, known in enumerate(_extractors())
@@ -160,7 +167,8 @@ def describe(classes: Iterable[Any]) -> list[Known]:
     counts = Counter(
         part for one in choices for sets in one for words in sets for word in words for part in _parts(word)
     )
-    return [one._replace(words=_words(sets, counts)) for one, sets in zip(known, choices, strict=True)]
+    words = [[(_rarest(word, counts), word) for word in _words(sets, counts)] for sets in choices]
+    return [one._replace(words=found) for one, found in zip(known, words, strict=True)]
 
 
 def _describe(extractor: Any) -> Known:
