@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import schemas.tables
 from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.grouping import digest_lists, joined, one_list, places_of, structs, whole
-from pipeline.corpus.packs import PACK_FIELDS, PACK_STRUCT, pack_parts, read_packs
+from pipeline.corpus.packs import PACK, PACK_FIELDS, PACK_STRUCT, pack_parts, read_packs
 from pipeline.corpus.snapshot import Snapshot, derived, stems
 from pipeline.flow import caption, embed
 from pipeline.flow.crop_marks import mark_parts, read_marks, reader_of
@@ -94,9 +94,12 @@ def _execute(before: Sequence[Writer], job: Job) -> Iterator[pa.Table]:
 
     (unit,) = job.todo.to_pylist()
     snapshot, config = job.snapshot, job.recipe.publish
-    videos = live_videos(snapshot, ["license", "source_url", "query"])
+    videos, pieces = live_videos(snapshot, ["license", "source_url", "query"]), _pieces(snapshot, job.recipe)
+    found = _found(snapshot, job.recipe, before, videos, pieces)
+    # The query has memory of its own, and Arrow keeps what planning the run has used.
+    pa.default_memory_pool().release_unused()
     try:
-        plan = plan_manifest(_found(snapshot, job.recipe, before, videos), config)
+        plan = plan_manifest(found, config)
     except UnitError as error:
         said = {"error_type": error.kind, "error_message": str(error), "retryable": error.retryable}
         yield _outcome(unit, job, [LOST | said])
@@ -106,37 +109,33 @@ def _execute(before: Sequence[Writer], job: Job) -> Iterator[pa.Table]:
         log.info("publish: left out %s", ", ".join(f"{count:,} {reason}" for reason, count in plan.left_out.items()))
     target = _Target(job.corpus, job.recipe, job.scope, job.fingerprint)
     make_write = functools.partial(_make_write, target, unit, ray.put(videos))
-    pieces = _parts(snapshot, job.scope, _groups(plan.chosen, self_contained=config.self_contained))
-    written = parts(pieces, _PART, Operator(make_step=make_write, fields=_WRITTEN, cpus=1.0))
+    groups = _groups(plan.chosen, self_contained=config.self_contained)
+    captions = snapshot.packs(caption.STAGE.name, caption.CAPTIONS, job.scope)
+    written = parts(_parts(groups, pieces, captions), _PART, Operator(make_step=make_write, fields=_WRITTEN, cpus=1.0))
     yield _outcome(unit, job, written)
 
 
-def _found(snapshot: Snapshot, recipe: Recipe, before: Sequence[Writer], videos: pa.Table) -> Found:
+def _found(snapshot: Snapshot, recipe: Recipe, before: Sequence[Writer], videos: pa.Table, pieces: pa.Table) -> Found:
     scope = recipe.caption.variant
     captions = snapshot.scan(caption.STAGE.name, caption.CAPTIONS, ["crop_id", "unit_id", "captions"], scope)
-    packs = _pieces(snapshot, recipe).select(["path"])
     return Found(
-        crops=pa.RecordBatchReader.from_batches(_CROPS, _crops(snapshot, packs)),
+        crops=pa.RecordBatchReader.from_batches(_CROPS, _crops(snapshot.corpus, pieces)),
         captions=reader_of(_SENTENCES, _SENTENCES.names, map(_count_sentences, captions)),
         videos=videos,
         marks=read_marks(snapshot, before),
-        crop_units=_in_packs(_units_of(snapshot, DETECT.name, CROPS, ""), packs),
+        crop_units=_units_of(snapshot, DETECT.name, CROPS, "", pieces["path"]),
         caption_units=_units_of(snapshot, caption.STAGE.name, caption.CAPTIONS, scope),
     )
 
 
-def _in_packs(units: pa.Table, packs: pa.Table) -> pa.Table:
-    return units.filter(pc.is_in(units["path"], value_set=packs["path"].combine_chunks()))
-
-
-def _crops(snapshot: Snapshot, packs: pa.Table) -> Iterator[pa.RecordBatch]:
+def _crops(corpus: Corpus, pieces: pa.Table) -> Iterator[pa.RecordBatch]:
     """Rows of packs, each with its pack; which of them count is left to the query, as here it would cost most."""
-    nothing = pa.repeat(pa.scalar(None, pa.list_(pa.string())), len(packs))
-    located = snapshot.locate(packs.append_column("live", nothing))
-    rows: list[Row] = located.sort_by([("file", "ascending"), ("first_row", "ascending")]).to_pylist()
+    located = pieces.select(["path", "file", "first_row", "num_rows"])
+    places: list[Row] = located.sort_by([("file", "ascending"), ("first_row", "ascending")]).to_pylist()
+    rows = [place | {"live": None} for place in places]
     for first in range(0, len(rows), _PACKS_AT_ONCE):
         some = rows[first : first + _PACKS_AT_ONCE]
-        tables = list(read_packs(snapshot.corpus, CROPS, some, CROP_COLUMNS))
+        tables = list(read_packs(corpus, CROPS, some, CROP_COLUMNS))
         numbers = np.repeat(np.arange(len(some)), [len(table) for table in tables])
         paths = pa.array([row["path"] for row in some], pa.string()).take(arrow(numbers))
         yield from pa.concat_tables(tables).append_column("path", paths).cast(_CROPS).to_batches()
@@ -147,9 +146,13 @@ def _count_sentences(captions: pa.Table) -> pa.Table:
     return captions.select(["crop_id", "unit_id"]).append_column("sentences", sentences)
 
 
-def _units_of(snapshot: Snapshot, stage: str, table: Table, scope: str) -> pa.Table:
-    """unit_id, path and fingerprint of the units with rows in a table."""
+def _units_of(
+    snapshot: Snapshot, stage: str, table: Table, scope: str, paths: "pa.ChunkedArray[Any] | None" = None
+) -> pa.Table:
+    """unit_id, path and fingerprint of the units with rows in a table, or in some packs of it."""
     live = snapshot.live_of(stage, table, scope)
+    if paths is not None:
+        live = live.filter(pc.is_in(live["path"], value_set=paths.combine_chunks()))
     settled = snapshot.settled(stage)
     settled = settled.filter(pc.equal(settled["scope"], pa.scalar(scope)))
     fingerprints = settled["fingerprint"].take(places_of(live["unit_id"], settled, "unit_id"))
@@ -177,9 +180,7 @@ def _changes(column: "pa.ChunkedArray[Any]") -> list[int]:
     return places
 
 
-def _parts(snapshot: Snapshot, scope: str, groups: Iterable[pa.Table]) -> list[Row]:
-    crops = snapshot.packs(DETECT.name, CROPS)
-    captions = snapshot.packs(caption.STAGE.name, caption.CAPTIONS, scope)
+def _parts(groups: Iterable[pa.Table], crops: pa.Table, captions: pa.Table) -> list[Row]:
     return [
         {
             "chosen": pack(_own_names(group.drop_columns(["captions_path"]))),
@@ -201,7 +202,7 @@ def _own_names(group: pa.Table) -> pa.Table:
 
 def _named(paths: "pa.ChunkedArray[Any]", packs: pa.Table) -> list[Row]:
     named = paths.cast(pa.string()).unique().drop_null()
-    rows: list[Row] = packs.take(places_of(named, packs, "path")).to_pylist()
+    rows: list[Row] = packs.select(PACK.names).take(places_of(named, packs, "path")).to_pylist()
     return sorted(rows, key=lambda row: (row["file"], row["first_row"] or 0))
 
 

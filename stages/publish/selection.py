@@ -24,7 +24,7 @@ Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 CROP_COLUMNS = ("crop_id", "detection_id", "video_id", "unit_id", "frame_index", "pts_s", "sharpness")
 """Columns of crops that planning reads."""
 
-MEMORY_MB: Final = 1024
+MEMORY_MB: Final = 512
 """What planning holds in memory; the rest of its tables spills to disk."""
 
 
