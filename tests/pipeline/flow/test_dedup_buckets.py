@@ -140,11 +140,14 @@ def test_duplicates_within_a_video_are_not_compared(corpus, monkeypatch):
     assert not {leader for _, leader, _ in found[1]} & set(behind)
 
 
-def test_few_crops_are_compared_at_once(corpus, monkeypatch):
-    """Crops that are duplicates in their video do not count: without them the corpus is small."""
+@pytest.mark.parametrize(("exact_below", "by_buckets"), [(320, False), (319, True)])
+def test_crops_are_compared_at_once_up_to_the_limit(corpus, monkeypatch, exact_below, by_buckets):
+    """Crops that are duplicates in their video do not count, and those without features do."""
     monkeypatch.setattr(dedup_across, "_most_crops", lambda _: 10**9)
-    monkeypatch.setattr(dedup_buckets, "compare", None)
-    assert run_here(monkeypatch, corpus, recipe_of(corpus, exact_below=320), dedup_across).failed == 0
+    compare, calls = dedup_buckets.compare, []
+    monkeypatch.setattr(dedup_buckets, "compare", lambda *given: calls.append(given) or compare(*given))
+    assert run_here(monkeypatch, corpus, recipe_of(corpus, exact_below=exact_below), dedup_across).failed == 0
+    assert bool(calls) == by_buckets
     assert len(found_in(corpus)) > 150
     assert leftovers(corpus) == []
 
@@ -172,7 +175,7 @@ def test_files_of_a_killed_run_are_garbage_and_the_next_run_deletes_them(corpus,
         late = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
         assert [corpus.relative(info.path) for info in garbage.find(corpus, late)] == [path]
         run_here(monkeypatch, corpus, recipe_of(corpus), dedup_across)
-    assert leftovers(corpus) == []
+        assert leftovers(corpus) == []
     assert len(found_in(corpus)) > 150
 
 
