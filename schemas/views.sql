@@ -10,9 +10,10 @@ COMMENT ON VIEW ledger_history IS 'every row ever written to the ledger, superse
 
 CREATE VIEW live AS
 SELECT scope, unit_id, fingerprint, path, coalesce(file, path) AS file
-FROM (SELECT scope, unit_id, fingerprint, unnest(outputs) AS path FROM source.ledger WHERE status IN ('ok', 'empty'))
+FROM (SELECT scope, unit_id, fingerprint, unnest(outputs) AS path FROM source.settled WHERE status IN ('ok', 'empty'))
     LEFT JOIN (SELECT path, file FROM source.packs) USING (path);
-COMMENT ON VIEW live IS 'rows that count: those of unit_id in path, and no others';
+COMMENT ON VIEW live IS
+    'rows that count: those of unit_id in path, and no others; of a unit whose last attempt failed, those of an earlier one';
 COMMENT ON COLUMN live.path IS 'file that the unit wrote, relative to the corpus';
 COMMENT ON COLUMN live.file IS 'file that holds its rows now, relative to the corpus: compaction merges files';
 
@@ -39,16 +40,16 @@ WITH units AS (
     GROUP BY variant
 ), read_from AS ( -- a unit of caption is named after the file of embeddings that it reads
     SELECT c.scope AS variant, string_agg(DISTINCT e.scope, ', ' ORDER BY e.scope) AS model
-    FROM source.ledger AS c JOIN source.packs AS e
+    FROM source.settled AS c JOIN source.packs AS e
         ON split_part(c.unit_id, '/', -1) = replace(split_part(e.path, '/', -1), '.parquet', '')
     WHERE c.stage = 'caption' AND c.status IN ('ok', 'empty') AND e.table_name = 'embeddings'
     GROUP BY c.scope
 ), published AS (
     SELECT scope AS variant, rows_out AS published_crops, finished_at AS published
-    FROM ledger WHERE stage = 'publish' AND status = 'ok'
+    FROM source.settled WHERE stage = 'publish' AND status = 'ok'
 ), trained AS (
     SELECT scope AS variant, count(*) AS checkpoints
-    FROM ledger WHERE stage = 'pretrain' AND status = 'ok' GROUP BY scope
+    FROM source.settled WHERE stage = 'pretrain' AND status = 'ok' GROUP BY scope
 )
 SELECT
     variant, coalesce(captions, 0) AS captions, coalesce(crops, 0) AS crops, recipe_digest, model,

@@ -55,17 +55,20 @@ _LEAVING = f"""
 CREATE OR REPLACE TEMP TABLE leaving AS
 SELECT DISTINCT pack, table_name, unit_id
 FROM (
-    SELECT unit_id, unnest(outputs) AS path FROM source.ledger SEMI JOIN newest USING ({_UNIT})
+    SELECT unit_id, unnest(outputs) AS path FROM source.settled SEMI JOIN newest USING ({_UNIT})
     WHERE status IN ('ok', 'empty')
 ) JOIN source.packs USING (path)
 """  # noqa: S608 - constant
 
-_NAMED = """
+_NAMED = f"""
 CREATE OR REPLACE TEMP TABLE named AS
 SELECT DISTINCT stage, scope, unit_id, path, split_part(path, '/', 1) AS folder
-FROM (SELECT stage, scope, unit_id, unnest(outputs) AS path FROM newest WHERE status IN ('ok', 'empty'))
-WHERE path LIKE '%.parquet' AND folder IN ({folders})
-"""
+FROM (
+    SELECT {_UNIT}, unnest(outputs) AS path FROM source.settled SEMI JOIN newest USING ({_UNIT})
+    WHERE status IN ('ok', 'empty')
+)
+WHERE path LIKE '%.parquet' AND folder IN ({{folders}})
+"""  # noqa: S608 - constant
 
 _PACKS = """
 INSERT INTO source.packs
@@ -171,14 +174,15 @@ def _add_rows(connection: duckdb.DuckDBPyConnection, files: Sequence[_File], *, 
     connection.register("rows_to_copy", _joined([file.rows for file in files]))
     connection.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS {_FRESH_ONCE if repeats else _FRESH}")
     connection.unregister("rows_to_copy")
-    connection.execute("INSERT INTO source.ledger_history FROM fresh ORDER BY finished_at, stage, unit_id")
     connection.execute(_NEWEST if connection.execute(_REPEATED).fetchall() else _ALL_ARE_NEWEST)
+    # A unit whose last attempt failed keeps the rows of an earlier one: they leave, and arrive again.
     connection.execute(_LEAVING)
+    connection.execute("INSERT INTO source.ledger_history FROM fresh ORDER BY finished_at, stage, unit_id")
+    connection.execute(_REPLACE)
     connection.execute(_NAMED.format(folders=", ".join(quote(table.folder) for table in TABLES)))
     pairs = ", ".join(f"({quote(table.folder)}, {quote(table.name)})" for table in TABLES)
     connection.execute(_PACKS.format(tables=pairs))
     connection.execute(_ARRIVING)
-    connection.execute(_REPLACE)
 
 
 def _read(corpus: Corpus, path: str) -> _File:

@@ -144,6 +144,16 @@ CREATE TABLE source.about (key VARCHAR, value VARCHAR);
 CREATE TABLE source.absorbed (path VARCHAR);
 CREATE TABLE source.ledger_history ({ledger});
 CREATE TABLE source.ledger ({ledger});
+-- As pipeline.corpus.snapshot.Snapshot.settled has it: rows of a success count until those of another replace them.
+CREATE VIEW source.settled AS
+FROM source.ledger WHERE status IN ('ok', 'empty', 'retired')
+UNION ALL
+FROM (
+    FROM source.ledger_history
+    SEMI JOIN (FROM source.ledger WHERE status NOT IN ('ok', 'empty', 'retired')) USING (stage, scope, unit_id)
+)
+WHERE status IN ('ok', 'empty', 'retired')
+QUALIFY row_number() OVER (PARTITION BY stage, scope, unit_id ORDER BY finished_at DESC, attempts DESC) = 1;
 CREATE TABLE source.runs (run_id VARCHAR, recipe VARCHAR);
 CREATE TABLE source.locations (
     path VARCHAR, file VARCHAR, first_row BIGINT, num_rows BIGINT, placed_at TIMESTAMP WITH TIME ZONE

@@ -8,14 +8,14 @@ import yaml
 from pipeline.corpus.files import Corpus
 
 _RUNS = """
-SELECT DISTINCT run_id FROM source.ledger
+SELECT DISTINCT run_id FROM source.settled
 WHERE stage = 'caption' AND status IN ('ok', 'empty') AND run_id NOT IN (SELECT run_id FROM source.runs)
 ORDER BY run_id
 """
 
 _FORGET = """
 DELETE FROM source.runs
-WHERE run_id NOT IN (SELECT run_id FROM source.ledger WHERE stage = 'caption' AND status IN ('ok', 'empty'))
+WHERE run_id NOT IN (SELECT run_id FROM source.settled WHERE stage = 'caption' AND status IN ('ok', 'empty'))
 """
 
 

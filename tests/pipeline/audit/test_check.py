@@ -7,16 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.audit import catalog
 from pipeline.cli import execute
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.layout import Layout
+from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.lost import put_back
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow.detect import CROPS
 from pipeline.recipe import load_recipe
 from pipeline.run.plan import plan_stage
-from tests.corpora import small_corpus
-from tests.runs import CLIP, reidforge, rows, serve
+from tests.corpora import ledger_row, small_corpus
+from tests.runs import CLIP, ask, reidforge, rows, serve
 
 VIEWS = ("videos", "detections", "crops", "embeddings", "captions")
 
@@ -179,3 +181,26 @@ def test_a_plan_lists_each_folder_once(s3: str, s3_requests: list[str]) -> None:
     listed = [line for line in s3_requests if "list-type" in line]
     assert len(listed) == len(set(listed)) == 2
     assert Corpus(corpus.uri).exists("crops")
+
+
+def test_rows_count_in_sql_until_a_redo_has_replaced_them(tmp_path: Path) -> None:
+    corpus = small_corpus(str(tmp_path / "corpus"))
+    ledger = Ledger(corpus, "detect")
+    units = [row["unit_id"] for row in Snapshot(corpus).latest("detect").to_pylist()]
+    before = ask(Path(corpus.root), "FROM crops ORDER BY ALL")
+    live = ask(Path(corpus.root), "FROM live ORDER BY ALL")
+    for status in ("failed", "quarantined"):
+        ledger.append([ledger_row(unit, status=status, fingerprint="f1") for unit in units])
+        for rebuild in (False, True):
+            catalog.refresh(corpus, rebuild=rebuild)
+            assert ask(Path(corpus.root), "FROM crops ORDER BY ALL") == before
+            assert ask(Path(corpus.root), "FROM live ORDER BY ALL") == live
+            states = ask(Path(corpus.root), "SELECT DISTINCT status FROM ledger WHERE stage = 'detect'")
+            assert states == [(status,)]
+    path = Snapshot(corpus).packs("detect", CROPS).to_pylist()[0]["path"]
+    again = [ledger_row(units[0], [path], fingerprint="f1"), ledger_row(units[1], status="retired")]
+    ledger.append([*again, ledger_row(units[2], status="failed", fingerprint="f2")])
+    for rebuild in (False, True):
+        catalog.refresh(corpus, rebuild=rebuild)
+        counted = Snapshot(corpus).read("detect", CROPS, ["crop_id"])["crop_id"].to_pylist()
+        assert sorted(ask(Path(corpus.root), "SELECT crop_id FROM crops")) == sorted((crop,) for crop in counted)
