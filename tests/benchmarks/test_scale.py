@@ -1,5 +1,7 @@
 """A synthetic corpus is one that runs leave, the generator's intention is what ``plan`` says, and planning is cheap."""
 
+import datetime as dt
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,11 +23,12 @@ from benchmarks.scale.verdicts import Line, line
 from benchmarks.scale.videos import chunks, make_videos
 from benchmarks.scale.writing import file_name, path_of, write_file
 from pipeline.audit import catalog
+from pipeline.corpus.compaction import compact, plan_compaction
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import detect
-from pipeline.flow.order import STAGES
+from pipeline.flow.order import STAGES, TABLES
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.run.plan import plan_stage
 from pipeline.run.units import result, write_units
@@ -90,6 +93,28 @@ def test_files_are_as_many_as_runs_leave(folder: Path) -> None:
     assert max(files["tracks"], files["duplicates"], files["statics"]) <= VIDEOS * 1.05 / 64 + 8
     assert files["captions"] == files["embeddings"] == files["evidence"]
     assert files["ledger"] == 7
+
+
+def test_compaction_leaves_few_files_the_same_plan_and_the_same_crops(
+    folder: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    corpus = Corpus(str(shutil.copytree(folder, tmp_path / "corpus")))
+    before = Snapshot(corpus)
+    plans = [plan_stage(before, recipe, stage).counts() for stage in STAGES]
+    crops = _crop_ids(before)
+    assert list(compact(before, plan_compaction(before, TABLES), grace=dt.timedelta(0)))
+    after = Snapshot(corpus)
+    assert [plan_stage(after, recipe, stage).counts() for stage in STAGES] == plans
+    assert _crop_ids(after) == crops
+    files = count_files(tmp_path / "corpus")
+    assert all(files[table.folder] <= 2 for table in TABLES if table.compacted), files
+    assert files.total() < 64
+    assert not plan_compaction(after, TABLES)
+
+
+def _crop_ids(snapshot: Snapshot) -> list[str]:
+    found = snapshot.scan("detect", detect.CROPS, ["crop_id"])
+    return sorted(str(name) for rows in found for name in rows["crop_id"].to_pylist())
 
 
 def test_history_has_what_a_year_leaves(folder: Path) -> None:
