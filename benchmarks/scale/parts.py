@@ -138,6 +138,7 @@ def compact(place: Place) -> Iterator[Line]:
     files = sum(count_files(place.copy).values())
     spent = reidforge("compact", str(place.copy), "--grace", "0")
     yield line("compact", spent, said=f"{files:,} files before")
+    yield line("gc of what the changed recipe left", reidforge("gc", str(place.copy), "--min-age", "0"))
     left: dict[Any, float] = {"files": sum(count_files(place.copy).values())}
     yield Line(what="files, compacted", values=left, goals={"files": 500})
     yield line("compact with nothing to merge", reidforge("compact", str(place.copy), "--grace", "0"))

@@ -22,7 +22,7 @@ from benchmarks.scale.spending import Spent
 from benchmarks.scale.verdicts import Line, line
 from benchmarks.scale.videos import chunks, make_videos
 from benchmarks.scale.writing import file_name, path_of, write_file
-from pipeline.audit import catalog
+from pipeline.audit import catalog, garbage
 from pipeline.corpus.compaction import compact, plan_compaction
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
@@ -106,8 +106,11 @@ def test_compaction_leaves_few_files_the_same_plan_and_the_same_crops(
     after = Snapshot(corpus)
     assert [plan_stage(after, recipe, stage).counts() for stage in STAGES] == plans
     assert _crop_ids(after) == crops
+    # What the changed recipe superseded belongs to no pack that counts; it waits for gc.
+    garbage.remove(corpus, garbage.find(corpus, dt.datetime.now(dt.UTC) + dt.timedelta(days=1)))
     files = count_files(tmp_path / "corpus")
-    assert all(files[table.folder] <= 2 for table in TABLES if table.compacted), files
+    # Up to eight files of a size may stay apart.
+    assert all(files[table.folder] <= 8 for table in TABLES if table.compacted), files
     assert files.total() < 64
     assert not plan_compaction(after, TABLES)
 
