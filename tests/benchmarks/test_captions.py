@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-import schemas.tables
-from benchmarks.captions import labelled, rendered, speed, variant_million
-from pipeline.flow.embed import EMBEDDINGS
+from benchmarks.captions import labelled, rendered, speed
 from tests.evaluation.captions.test_labelled_sets import pa100k
-from tests.local import live_files
 from tests.runs import tiny_clip
 
 
@@ -98,14 +94,3 @@ def test_speed_is_told_against_its_goals(clip: str, capsys: pytest.CaptureFixtur
     assert all(word in output for word in ("conquer", "combine", "bare forward", "goal 20,000/s", "goal 0.95", "cores"))
     assert speed.verdict(0.5, "7") == "goal 7 missed (50% of it)"
     assert speed.verdict(1.0, "7") == "goal 7 reached"
-
-
-def test_the_synthetic_corpus_is_one_that_readers_accept(clip: str, tmp_path: Path) -> None:
-    corpus = variant_million.write_corpus(str(tmp_path / "corpus"), 30, ["whole", "upper"], clip)
-    ((path, units),) = live_files(corpus, "embed", EMBEDDINGS, "tiny").items()
-    table = corpus.read_table(path)
-    assert table.schema.equals(schemas.tables.embeddings(16))
-    assert (table.num_rows, len(set(table["crop_id"].to_pylist()))) == (60, 30)
-    assert set(table["unit_id"].to_pylist()) == set(units)
-    lengths = np.linalg.norm(np.stack(table["embedding"].to_numpy()).astype(np.float32), axis=1)
-    assert np.allclose(lengths, 1, atol=1e-2)
