@@ -27,8 +27,8 @@ class EmbedConfig(Config):
     evidence: bool = True
     """Also name the colours of the clothes from their pixels, as evidence in addition to CLIP."""
     batch_size: int = Field(default=256, ge=1)
-    """Images in one forward pass. The last batch of a file is smaller. Products of matrices of another size may add in
-    another order: features of the same crop can differ by 3e-5 between corpora whose files hold other crops together."""
+    """Images in one forward pass. The last batch of a file is smaller, and products of matrices of another size may add
+    in another order: features of a crop can differ by 3e-5 between corpora whose files hold other crops together."""
     precision: Precision = "auto"
     """Number format of the forward pass; features are stored as float16 in any case."""
     device: Device = "auto"

@@ -1,5 +1,7 @@
 """The manifest: what goes in, what stays out and why, with provenance."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
@@ -222,3 +224,11 @@ def test_crops_that_stay_out_have_no_weight_in_the_splits(captions, videos):
     config = PublishConfig(splits={"train": 0.7, "val": 0.3})
     plan = plan_manifest(found(many, few, videos), config)
     assert plan.statement == "split by video: train 4 crops of 1, val 1 crops of 1 videos"
+
+
+def test_rows_of_a_unit_that_is_in_another_file_now_do_not_count(crops, captions, videos):
+    given = found(crops, captions, videos)
+    position = given.crops.schema.get_field_index("path")
+    older = given.crops.set_column(position, "path", pa.array(["crops/older.parquet"] * len(crops), pa.string()))
+    plan = plan_manifest(replace(given, crops=pa.concat_tables([older, given.crops])), halves())
+    assert sorted(plan.chosen["crops_path"].to_pylist()) == ["crops/d-a.parquet"] * 4 + ["crops/d-b.parquet"] * 4
