@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpus.files import Corpus
-from pipeline.corpus.packs import read_pack
+from pipeline.corpus.packs import Pack, read_packs
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import publish
 from pipeline.flow.detect import CROPS
@@ -44,12 +44,12 @@ def manifest_files(snapshot: Snapshot, variant: str) -> ManifestFiles:
 
 
 class Pictures:
-    """Reads JPEGs by crop, pack by pack, and holds the packs read last.
+    """Reads JPEGs by crop, and holds the packs read last.
 
     Args:
         corpus: The corpus.
         files: Where packs lie.
-        held_bytes: Bytes of the packs that are held; the one in use is held whatever its size.
+        held_bytes: Bytes of the packs that are held; those asked for together are held whatever their size.
     """
 
     def __init__(self, corpus: Corpus, files: ManifestFiles, held_bytes: int = _HELD_BYTES) -> None:
@@ -70,11 +70,12 @@ class Pictures:
         Raises:
             UnitError: A pack does not count any more.
         """
+        self.hold(paths)
         named: list[Any] = paths.unique().to_pylist()
         parts, places = [], []
         for path in named:
             rows = np.flatnonzero(pc.equal(paths, pa.scalar(path)).to_numpy(zero_copy_only=False))
-            pack = self._pack(path)
+            pack = self._held[path]
             found = pc.index_in(crop_ids.take(arrow(rows)), value_set=pack["crop_id"].combine_chunks())
             parts.append(pack["jpeg"].take(found))
             places.append(rows)
@@ -85,22 +86,36 @@ class Pictures:
         jpegs: pa.Array[Any] = pa.chunked_array(chunks, pa.binary()).take(arrow(order)).combine_chunks()
         return jpegs
 
-    def _pack(self, path: str) -> pa.Table:
-        if path in self._held:
-            self._held.move_to_end(path)
-            return self._held[path]
-        rows = self._held[path] = self._read(path)
-        while len(self._held) > 1 and sum(table.nbytes for table in self._held.values()) > self._held_bytes:
-            self._held.popitem(last=False)
-        return rows
+    def hold(self, paths: "pa.Array[Any]") -> None:
+        """Read the packs that are not held yet, those of one file together, and drop the packs used longest ago.
 
-    def _read(self, path: str) -> pa.Table:
+        Packs of neighbouring videos lie in one row group after compaction, which is read once for all of them.
+
+        Raises:
+            UnitError: A pack does not count any more.
+        """
+        names: list[Any] = paths.unique().to_pylist()
+        for path in names:
+            if path in self._held:
+                self._held.move_to_end(path)
+        missing = [path for path in names if path not in self._held]
         for table, packs in self._tables:
-            found = packs.filter(pc.equal(packs["path"], pa.scalar(path)))
-            if len(found):
-                return read_pack(self._corpus, table, found.to_pylist()[0], ["crop_id", "jpeg"])
-        raise UnitError(f"the manifest names {path}, whose rows do not count any more; publish the variant again",
-                        kind="crops_gone")  # fmt: skip
+            found: list[Pack] = packs.filter(pc.is_in(packs["path"], pa.array(missing, pa.string()))).to_pylist()
+            found.sort(key=lambda pack: (pack["file"], pack["first_row"] or 0))
+            for pack, rows in zip(found, read_packs(self._corpus, table, found, ["crop_id", "jpeg"]), strict=True):
+                # A copy: a slice would keep its whole row group in memory.
+                self._held[pack["path"]] = rows.take(arrow(np.arange(len(rows))))
+        gone = next((path for path in missing if path not in self._held), None)
+        if gone is not None:
+            raise UnitError(
+                f"the manifest names {gone}, whose rows do not count any more; publish the variant again",
+                kind="crops_gone",
+            )
+        while len(self._held) > len(names) and self._size() > self._held_bytes:
+            self._held.popitem(last=False)
+
+    def _size(self) -> int:
+        return sum(table.nbytes for table in self._held.values())
 
 
 def with_pictures(snapshot: Snapshot, rows: pa.Table) -> pa.Table:

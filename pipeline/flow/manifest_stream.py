@@ -174,21 +174,33 @@ class _Reader:
         """Rows at places of the split, in this order, ``BATCH_ROWS`` at a time."""
         numbers, rows = self._split.file[places], self._split.row[places]
         known = {int(number): self._file(int(number)) for number in np.unique(numbers)}
+        if "jpeg" in self._columns:
+            self._pictures.hold(self._sources(self._chosen(known, numbers, rows)["crops_path"], numbers))
         for first in range(0, len(places), BATCH_ROWS):
             yield self._batch(known, numbers[first : first + BATCH_ROWS], rows[first : first + BATCH_ROWS])
 
     def _batch(
         self, known: dict[int, pa.Table], numbers: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]
     ) -> pa.RecordBatch:
+        table = self._chosen(known, numbers, rows)
+        columns = {name: table[name].combine_chunks() for name in self._own}
+        if "jpeg" in self._columns:
+            paths = self._sources(table["crops_path"], numbers)
+            columns["jpeg"] = self._pictures.of(table["crop_id"].combine_chunks(), paths)
+        return pa.RecordBatch.from_arrays([columns[name] for name in self._columns], names=self._columns)
+
+    def _chosen(
+        self, known: dict[int, pa.Table], numbers: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]
+    ) -> pa.Table:
         used = np.unique(numbers)
         parts = [known[int(number)].take(arrow(rows[numbers == number])) for number in used]
         places = np.concatenate([np.flatnonzero(numbers == number) for number in used])
-        table = pa.concat_tables(parts).take(arrow(np.argsort(places)))
-        columns = {name: table[name].combine_chunks() for name in self._own}
-        if "jpeg" in self._columns:
-            paths = pc.coalesce(table["crops_path"].combine_chunks(), self._paths.take(arrow(numbers)))
-            columns["jpeg"] = self._pictures.of(table["crop_id"].combine_chunks(), paths)
-        return pa.RecordBatch.from_arrays([columns[name] for name in self._columns], names=self._columns)
+        return pa.concat_tables(parts).take(arrow(np.argsort(places)))
+
+    def _sources(self, crops: "pa.ChunkedArray[Any]", numbers: npt.NDArray[np.int32]) -> "pa.Array[Any]":
+        """The pack that has the picture of each row: one of crops, or the row's own."""
+        paths: pa.Array[Any] = pc.coalesce(crops.combine_chunks(), self._paths.take(arrow(numbers)))
+        return paths
 
     def _file(self, number: int) -> pa.Table:
         if number not in self._held:
