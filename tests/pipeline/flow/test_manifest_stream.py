@@ -1,5 +1,6 @@
 """The stream that training reads: shares, order, pictures, and that neither follows from how rows share files."""
 
+import datetime as dt
 import io
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +12,12 @@ import pyarrow as pa
 import pytest
 
 import schemas.tables as tables
+from pipeline.corpus.compaction import compact, plan_compaction
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow import manifest_stream
+from pipeline.flow.detect import CROPS
 from pipeline.flow.manifest_pictures import manifest_files
 from pipeline.flow.manifest_stream import Share, Split, find_split, read_manifest, stream_split
 from schemas.parquet_layout import blob_options
@@ -147,7 +150,11 @@ def test_equal_rows_give_the_same_stream_however_they_share_files(corpus: Corpus
         "mixed": write_corpus(tmp_path / "mixed", mixed, 7, seed=5),
         "redone": write_corpus(tmp_path / "redone", in_order(3), 1, again=names[2:9], seed=6),
         "self_contained": write_corpus(tmp_path / "whole", mixed, 2, seed=7, self_contained=True),
+        "compacted": write_corpus(tmp_path / "compacted", in_order(2), 7, again=names[:3], seed=8),
     }
+    snapshot = Snapshot(others["compacted"])
+    merged = list(compact(snapshot, plan_compaction(snapshot, [CROPS]), grace=dt.timedelta()))
+    assert [merge.files for merge in merged] == [12]
     columns = ("jpeg", "crop_id", "captions")
     for share in (Share(), Share(rank=1, world=2), Share(rank=2, world=8)):
         for epoch in (0, 1):
