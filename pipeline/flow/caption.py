@@ -28,6 +28,7 @@ from pipeline.run.stage import Job, Stage
 from pipeline.run.stream import BUSY_CPUS, Operator, stream
 from pipeline.run.units import RESULT, JointStep, Row, result
 from schemas.declaration import Table, Unnested
+from stages.arrays import table_of
 
 if TYPE_CHECKING:
     from stages.caption.read.reader import Needs
@@ -177,20 +178,25 @@ def _execute(job: Job) -> Iterator[pa.Table]:
     make_caption = functools.partial(_make_caption, job.corpus, _settled(job.recipe), reader, prepared)
     operator = Operator(make_step=make_caption, fields=RESULT, cpus=BUSY_CPUS)
     per_task = _units_per_task(job.snapshot, reader, job.recipe)
-    job = replace(job, todo=_by_video(job.snapshot, job.todo, reader))
+    job = replace(job, todo=_in_order(job.snapshot, job.todo, reader))
     return stream(job, [operator], units_per_file=per_task, units_per_task=per_task)
 
 
-def _by_video(snapshot: Snapshot, todo: pa.Table, reader: ReaderKind) -> pa.Table:
-    """Units in the order of their crops' videos, so that a file of captions holds neighbours, not packs by digest.
+def _in_order(snapshot: Snapshot, todo: pa.Table, reader: ReaderKind) -> pa.Table:
+    """Units in the order in which their packs lie in compacted files, then of their crops' videos.
 
-    A manifest file has the crops of a file of captions; training then reads one or two files where it would read many.
+    A row group of a compacted file holds hundreds of packs, and would be read for each of them in another order. Packs
+    that are files of their own come by video: a file of captions then holds neighbours, not packs by digest, and so
+    does a file of the manifest, of which training reads one or two for a group of crops in place of many.
     """
     packs = snapshot.packs(DETECT.name, CROPS)
     sources = pa.table({"stem": stems(packs["path"]), "first": pc.list_element(whole(packs["live"]), 0)})
     own = stems(todo["path"] if reader.needs == "crops" else pc.list_element(whole(todo["live"]), 0))
-    order = sources["first"].take(places_of(own, sources, "stem"))
-    return todo.take(pc.sort_indices(order))
+    alone = pc.is_null(whole(todo["first_row"]))
+    file = pc.if_else(alone, pa.scalar(None, pa.string()), whole(todo["file"]))
+    video = sources["first"].take(places_of(own, sources, "stem"))
+    keys = table_of({"file": file, "first_row": whole(todo["first_row"]), "video": video})
+    return todo.take(pc.sort_indices(keys, [("file", "ascending"), ("first_row", "ascending"), ("video", "ascending")]))
 
 
 def _units_per_task(snapshot: Snapshot, reader: ReaderKind, recipe: Recipe) -> int:
