@@ -118,13 +118,14 @@ def _execute(before: Sequence[Writer], job: Job) -> Iterator[pa.Table]:
 def _found(snapshot: Snapshot, recipe: Recipe, before: Sequence[Writer], videos: pa.Table, pieces: pa.Table) -> Found:
     scope = recipe.caption.variant
     captions = snapshot.scan(caption.STAGE.name, caption.CAPTIONS, ["crop_id", "unit_id", "captions"], scope)
+    written = snapshot.packs(caption.STAGE.name, caption.CAPTIONS, scope)
     return Found(
         crops=pa.RecordBatchReader.from_batches(_CROPS, _crops(snapshot.corpus, pieces)),
         captions=reader_of(_SENTENCES, _SENTENCES.names, map(_count_sentences, captions)),
         videos=videos,
         marks=read_marks(snapshot, before),
-        crop_units=_units_of(snapshot, DETECT.name, CROPS, "", pieces["path"]),
-        caption_units=_units_of(snapshot, caption.STAGE.name, caption.CAPTIONS, scope),
+        crop_units=_units_of(snapshot, DETECT.name, pieces["path"]),
+        caption_units=_units_of(snapshot, caption.STAGE.name, written["path"]),
     )
 
 
@@ -146,17 +147,11 @@ def _count_sentences(captions: pa.Table) -> pa.Table:
     return captions.select(["crop_id", "unit_id"]).append_column("sentences", sentences)
 
 
-def _units_of(
-    snapshot: Snapshot, stage: str, table: Table, scope: str, paths: "pa.ChunkedArray[Any] | None" = None
-) -> pa.Table:
-    """unit_id, path and fingerprint of the units with rows in a table, or in some packs of it."""
-    live = snapshot.live_of(stage, table, scope)
-    if paths is not None:
-        live = live.filter(pc.is_in(live["path"], value_set=paths.combine_chunks()))
-    settled = snapshot.settled(stage)
-    settled = settled.filter(pc.equal(settled["scope"], pa.scalar(scope)))
-    fingerprints = settled["fingerprint"].take(places_of(live["unit_id"], settled, "unit_id"))
-    return live.append_column("fingerprint", fingerprints).sort_by("path")
+def _units_of(snapshot: Snapshot, stage: str, paths: "pa.ChunkedArray[Any]") -> pa.Table:
+    """unit_id, path and fingerprint of the units with rows in some packs."""
+    live = snapshot.live(stage)
+    here = pc.is_in(live["path"], value_set=paths.combine_chunks())
+    return live.select(["unit_id", "path", "fingerprint"]).filter(here).sort_by("path")
 
 
 def _groups(chosen: pa.Table, *, self_contained: bool) -> Iterator[pa.Table]:

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 from pyarrow import fs as pafs
@@ -235,7 +235,7 @@ def _create(path: Path) -> None:
 
 def _bring_up_to_date(corpus: Corpus, path: Path, paths: set[str]) -> bool:
     spill = Path(tempfile.gettempdir()) / f"reidforge-duckdb-{os.getpid()}"
-    limits = {"temp_directory": str(spill), "memory_limit": _MEMORY}
+    limits: dict[str, Any] = {"temp_directory": str(spill), "memory_limit": _MEMORY}
     with _without_question_mark(path) as name, duckdb.connect(config=limits) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"ATTACH {quote(name)} AS catalog_file")
