@@ -72,7 +72,10 @@ def _measure(folder: Path, options: argparse.Namespace) -> int:
     with linked(folder) as place:
         for name in parts:
             log.info("measuring %s", name)
-            lines += list(PARTS[name](place))
+            for line in PARTS[name](place):
+                # A part may take minutes, and a later one may fail.
+                log.info("%s", line)
+                lines.append(line)
     files = count_files(folder)
     title = f"{options.videos:,} videos, {files['crops']:,} packs of crops, {sum(files.values()):,} files"
     show(lines, title)

@@ -38,6 +38,10 @@ class Line:
     failed: str | None = None
     said: str = ""
 
+    def __str__(self) -> str:
+        values = ", ".join(_UNITS[name].format(round(value, 2)) for name, value in self.values.items())
+        return "; ".join(part for part in (f"{self.what}: {values}", self.verdict, self.said) if part)
+
     @property
     def met(self) -> bool:
         """Whether all goals are met."""

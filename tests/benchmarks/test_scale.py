@@ -263,5 +263,6 @@ def test_a_goal_that_is_missed_is_called_missed() -> None:
     half = line("plan", spent, {"processor": 5, "megabytes": 1000})
     assert (half.met, half.verdict) == (False, "missed (1.50 of it), met (0.80 of it)")
     assert line("plan", spent, {"clock": 9.0}).met
+    assert str(half).startswith("plan: 9 s by the clock, 7.5 s of processor time, 800 MB; missed (1.50 of it)")
     failed = Line(what="trace", goals={"clock": 1}, failed="out of memory")
     assert (failed.met, failed.verdict) == (False, "missed: out of memory")
