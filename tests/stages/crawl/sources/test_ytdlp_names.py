@@ -41,7 +41,7 @@ ADDRESSES = [
     "HTTPS://VIMEO.COM/76979871",
     "https://s.example/r?u=https%3A%2F%2Fyoutu.be%2FdQw4w9WgXcQ",
     "https://b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example/stra\N{LATIN SMALL LETTER SHARP S}e.mp4",
-    "https://\N{LATIN SMALL LETTER LONG S}pankbang.com/1/video/x",
+    "https://www.bo\N{LATIN SMALL LETTER LONG S}tonglobe.com/metro/street/walk.html",
     "http://example.org",
     "http://example.org/",
     "ytsearch5:Tokyo street walk",
