@@ -40,6 +40,9 @@ _STORAGE: Final = "v1.2.0"
 # seen. What does not fit spills.
 _MEMORY: Final = "1500MB"
 
+# DuckDB opens a file that lacks its end, and fails in the query that needs it.
+_SIZE: Final = "SELECT block_size * total_blocks FROM pragma_database_size() WHERE database_name = 'catalog_file'"
+
 # Merges of the ledger that a refresh waits out.
 _LISTINGS: Final = 5
 
@@ -114,7 +117,9 @@ def _bring_home(corpus: Corpus, home: Path, paths: set[str], *, rebuild: bool) -
 def _current(corpus: Corpus, home: Path, paths: set[str]) -> Path | None:
     """A catalog on this machine that knows all of these files."""
     places = [home] if not corpus.is_local else [Path(corpus.path(FILE)), home]
-    return next((place for place in dict.fromkeys(places) if place.exists() and _seen(place) == paths), None)
+    return next(
+        (place for place in dict.fromkeys(places) if place.exists() and _seen(place, warn=False) == paths), None
+    )
 
 
 def _home(corpus: Corpus) -> Path:
@@ -184,18 +189,23 @@ def _remembered(home: Path) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _seen(path: Path) -> set[str] | None:
+def _seen(path: Path, *, warn: bool = True) -> set[str] | None:
     """Files of the ledger and of the layout that a catalog knows; None where it cannot be used."""
+    level = logging.WARNING if warn else logging.DEBUG
     try:
         with duckdb.connect() as connection:
             connection.execute(f"ATTACH {quote(str(path))} AS catalog_file (READ_ONLY)")
             about = dict(connection.execute("FROM catalog_file.source.about").fetchall())
             if about.get("format") != _format():
-                log.warning("%s was written by reidforge %s: it is built anew", path, about.get("version", "?"))
+                log.log(level, "%s was written by reidforge %s: it is built anew", path, about.get("version", "?"))
                 return None
             found = connection.execute("SELECT path FROM catalog_file.source.absorbed").fetchall()
+            ((size,),) = connection.execute(_SIZE).fetchall()
+        if path.stat().st_size < size:
+            log.log(level, "%s is cut short: it is built anew", path)
+            return None
     except duckdb.Error as error:
-        log.warning("%s cannot be used and is built anew: %s", path, str(error).splitlines()[0])
+        log.log(level, "%s cannot be used and is built anew: %s", path, str(error).splitlines()[0])
         return None
     return {name for (name,) in found}
 

@@ -84,7 +84,7 @@ FROM (SELECT path, folder, min(stage) AS stage, min(scope) AS scope FROM named G
 # Kept for packs that are not known yet, too: the ledger is listed first.
 _LOCATIONS = """
 CREATE OR REPLACE TEMP TABLE placed AS
-SELECT path, unnest(arg_max(rows_to_copy, placed_at)) FROM rows_to_copy GROUP BY path;
+SELECT unnest(arg_max(rows_to_copy, placed_at)) FROM rows_to_copy GROUP BY path;
 DELETE FROM source.locations USING placed
 WHERE locations.path = placed.path AND locations.placed_at <= placed.placed_at;
 INSERT INTO source.locations BY NAME FROM placed ANTI JOIN source.locations USING (path);
@@ -97,11 +97,11 @@ CREATE OR REPLACE TEMP TABLE arriving AS
 SELECT pack, table_name, unit_id FROM named JOIN source.packs USING (path)
 """
 
-_REPLACE = f"""
+_REPLACE = """
 DELETE FROM source.ledger USING newest
 WHERE ledger.stage = newest.stage AND ledger.scope = newest.scope AND ledger.unit_id = newest.unit_id;
-INSERT INTO source.ledger FROM newest ORDER BY {_UNIT};
-"""  # noqa: S608 - constant
+INSERT INTO source.ledger FROM newest;
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ def absorb(connection: duckdb.DuckDBPyConnection, corpus: Corpus, paths: set[str
         return False
     _move_packs(connection, corpus, sorted(path for path in paths - known if not stage_of(path)))
     fresh = [file for file in new if not file.merged or not file.merged <= known]
-    _add_rows(connection, fresh, repeats=any(file.merged & (known | paths) for file in fresh))
+    _add_rows(connection, fresh, repeats=any(file.merged and (known or file.merged & paths) for file in fresh))
     _note_absorbed(connection, paths)
     return True
 
@@ -177,7 +177,7 @@ def _add_rows(connection: duckdb.DuckDBPyConnection, files: Sequence[_File], *, 
     connection.execute(_NEWEST if connection.execute(_REPEATED).fetchall() else _ALL_ARE_NEWEST)
     # A unit whose last attempt failed keeps the rows of an earlier one: they leave, and arrive again.
     connection.execute(_LEAVING)
-    connection.execute("INSERT INTO source.ledger_history FROM fresh ORDER BY finished_at, stage, unit_id")
+    connection.execute("INSERT INTO source.ledger_history FROM fresh")
     connection.execute(_REPLACE)
     connection.execute(_NAMED.format(folders=", ".join(quote(table.folder) for table in TABLES)))
     pairs = ", ".join(f"({quote(table.folder)}, {quote(table.name)})" for table in TABLES)

@@ -30,7 +30,7 @@ class Column:
     Args:
         name: Its name.
         kind: DuckDB's type.
-        value: SQL of its value, over a file's row ``p`` and its pack ``l``.
+        value: SQL of its value over ``p``, a row of a file with the scope of its pack.
     """
 
     name: str
@@ -77,7 +77,7 @@ def native_tables() -> tuple[NativeTable, ...]:
 
 
 def _natives(table: Table) -> Iterator[NativeTable]:
-    scope = [Column(name=table.scope, kind="VARCHAR", value="l.scope")] if table.scope else []
+    scope = [Column(name=table.scope, kind="VARCHAR", value="p.scope")] if table.scope else []
     own = {name: Column(name=name, kind=kind, value=f'p."{name}"') for name, kind in kinds(table)}
     if not table.unnested:
         yield NativeTable(

@@ -90,17 +90,27 @@ def _fetched(
 def _insert_sql(native: NativeTable, prefix: str, files: Iterable[str]) -> str:
     columns = (*native.columns, *native.marks)
     names = [f'"{name}"' for name in (*(column.name for column in columns), PACK)]
-    values = [*(column.value for column in columns), "l.pack"]
+    values = [*(column.value for column in columns), "p.pack"]
     # A unit may have rows in two packs that compaction put into one file.
-    return f"""
-        INSERT INTO source."{native.name}" ({", ".join(names)})
-        SELECT {", ".join(values)}
+    counting = f"""
+        SELECT p.*, l.* EXCLUDE (unit_id, file)
         FROM ({_scan(native, prefix, files)}) AS p
         JOIN (
             SELECT pack, scope, unit_id, {quote(prefix)} || file AS file, first_row, first_row + num_rows AS end_row
             FROM arriving JOIN source.packs USING (pack) WHERE arriving.table_name = {quote(native.table.name)}
         ) AS l ON p.file = l.file AND p.unit_id = l.unit_id
             AND p.file_row_number >= l.first_row AND (l.end_row IS NULL OR p.file_row_number < l.end_row)
+    """  # noqa: S608 - quoted
+    part = native.unnested
+    if part:
+        # Last, as it makes a dozen rows of one.
+        counting = (
+            f'SELECT * EXCLUDE ("{part.column}"), unnest("{part.column}") AS item, '  # noqa: S608 - declared
+            f'generate_subscripts("{part.column}", 1) - 1 AS rank FROM ({counting})'
+        )
+    return f"""
+        INSERT INTO source."{native.name}" ({", ".join(names)})
+        SELECT {", ".join(values)} FROM ({counting}) AS p
         {" ".join(_mark_join(source, mark) for source, mark in marking(native.table))}
     """  # noqa: S608 - quoted
 
@@ -115,16 +125,9 @@ def _scan(native: NativeTable, prefix: str, files: Iterable[str]) -> str:
         if name in wanted
     )
     paths = ", ".join(quote(_pattern(f"{prefix}{file}")) for file in files)
-    scan = (
-        f"read_parquet([{paths}], schema = MAP {{{fields}}}, filename = 'file', file_row_number = true, "
-        "hive_partitioning = false)"
-    )
-    if not part:
-        return f"FROM {scan}"
-    keys = ", ".join(f'"{name}"' for name in dict.fromkeys((*part.beside, "unit_id")))
     return (
-        f'SELECT {keys}, file, file_row_number, unnest("{part.column}") AS item, '  # noqa: S608 - declared
-        f'generate_subscripts("{part.column}", 1) - 1 AS rank FROM {scan}'
+        f"FROM read_parquet([{paths}], schema = MAP {{{fields}}}, filename = 'file', file_row_number = true, "
+        "hive_partitioning = false)"
     )
 
 
