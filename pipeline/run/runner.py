@@ -22,7 +22,7 @@ from pipeline.run.metrics import Meter
 from pipeline.run.plan import Plan, plan_stage
 from pipeline.run.progress import counted, stage_progress
 from pipeline.run.stage import Job, Stage
-from pipeline.run.units import LOST, SETUP
+from pipeline.run.units import LOST, SETUP, UNWRITABLE
 
 log = logging.getLogger("reidforge")
 
@@ -149,6 +149,8 @@ def _outcomes(stage: Stage, job: Job) -> Iterator[dict[str, Any]]:
         for outcome in block.to_pylist():
             if outcome["error_type"] == SETUP:
                 raise RunFailed(f"{stage.name} cannot start: {outcome['error_message']}")
+            if outcome["error_type"] == UNWRITABLE:
+                raise RunFailed(f"{stage.name}: {outcome['error_message']}. The same command resumes from here")
             if waiting.pop(outcome["unit_id"], None) is not None:
                 yield outcome
     for unit, inputs in waiting.items():

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.corpus.files import Corpus, digest
+from pipeline.errors import StorageError
 from schemas.declaration import Table
 from schemas.parquet_layout import blob_options
 from stages.errors import EmptyUnit, UnitError
@@ -76,6 +77,10 @@ OUTCOME = pa.schema(
 
 # error_type when a step cannot load its model or files: no unit caused it, and no unit can run.
 SETUP = "setup"
+
+# error_type when the corpus cannot be written and trying again cannot help: a full disk, missing rights. No unit caused
+# it, so none is quarantined for it; the run ends.
+UNWRITABLE = "unwritable"
 
 # Ray would repeat a task that kills its worker forever; after a second death the pass abandons the unit and counts an
 # attempt.
@@ -183,7 +188,8 @@ def write_units(block: pa.Table, corpus: Corpus, fingerprint: str, tables: Seque
     try:
         written = _write_all([row for row in rows if row["tables"]], corpus, fingerprint, tables)
     except OSError as error:
-        trouble = _failure("storage", f"the corpus could not be written: {error}", retryable=True)
+        kind = UNWRITABLE if isinstance(error, StorageError) and error.lasting else "storage"
+        trouble = _failure(kind, f"the corpus could not be written: {error}", retryable=True)
         rows, written = [row if row["status"] == "failed" else row | trouble for row in rows], {}
     outcomes = [_outcome(row, written.get(row["unit_id"], [])) for row in rows]
     return pa.Table.from_pylist(outcomes, schema=OUTCOME)
@@ -249,6 +255,8 @@ def _advance(row: Row, step: Step) -> Row:
         row = row | {"status": "empty", "error_type": "empty", "error_message": str(nothing)}
     except UnitError as error:
         row = row | _failure(error.kind, str(error), retryable=error.retryable)
+    except StorageError as error:
+        row = row | _failure(UNWRITABLE if error.lasting else "storage", str(error), retryable=True)
     except Exception as error:  # noqa: BLE001 - no unit may stop the others
         row = row | _failure(type(error).__name__, str(error) or type(error).__name__, retryable=True)
     return row | {"seconds": (row["seconds"] or 0.0) + time.perf_counter() - began}
