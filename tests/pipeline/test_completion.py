@@ -48,7 +48,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("reidforge ca", ["calibrate"]),
+        ("reidforge ca", ["catalog", "calibrate"]),
+        ("reidforge cal", ["calibrate"]),
         ("reidforge run ", [*SHIPPED, "corpora/", "mine.yaml"]),
         ("reidforge run lup", [name for name in SHIPPED if name.startswith("lup")]),
         ("reidforge recipe show m", ["mine.yaml"]),

@@ -257,7 +257,7 @@ def test_a_compacted_corpus_is_planned_and_read_as_before(
 ) -> None:
     monkeypatch.setattr(compaction, "_SIMILAR", 2)
     corpus = small_corpus(str(tmp_path / "c"), [f"youtube:{letter * 3}" for letter in "abcdef"])
-    ask = ["sql", corpus.uri, "-f", "csv", "SELECT * EXCLUDE (jpeg) FROM crops ORDER BY crop_id"]
+    ask = ["sql", corpus.uri, "-f", "csv", "SELECT * FROM crops ORDER BY crop_id"]
     assert execute(ask) == 0
     before = capsys.readouterr().out
     recipe = load_recipe(ROOT / "recipes/demo.yaml", corpus=corpus.uri)

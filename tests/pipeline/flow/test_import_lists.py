@@ -23,7 +23,6 @@ from pipeline.flow.chunk_units import add_facts
 from pipeline.flow.crawl import STAGE as CRAWL
 from pipeline.flow.detect import STAGE as DETECT
 from pipeline.recipe import Recipe
-from pipeline.run.units import _unpack
 from stages.crawl.sources.known_sources import name_video
 from stages.detect.config import DetectConfig
 from stages.detect.detection_rows import detect_chunk
@@ -109,7 +108,8 @@ def cut(corpus: Corpus, **changes: Any) -> tuple[list[dict[str, Any]], list[dict
     for unit in chunks(corpus, recipe):
         row = step(unit)
         for name, rows in tables.items():
-            rows += _unpack(row, name).to_pylist()
+            (packed,) = (part["ipc"] for part in row["tables"] if part["table"] == name)
+            rows += pa.ipc.open_stream(packed).read_all().to_pylist()
     return tables["detections"], tables["crops"]
 
 
