@@ -2,17 +2,19 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.grouping import places_of, whole
 from pipeline.errors import MissingFileError
 from schemas.tables import LAYOUT
-from stages.arrays import Column, arrow
+from stages.arrays import Column, arrow, table_of
 
 FOLDER: Final = "layout"
 
@@ -56,9 +58,11 @@ class Layout:
         return sorted(self._tables)
 
     def history(self) -> pa.Table:
-        """Rows of ``schemas.tables.LAYOUT``, those of earlier places included, in the order of time."""
-        rows = pa.concat_tables([LAYOUT.empty_table(), *self._tables.values()])
-        return rows.sort_by([("path", "ascending"), ("placed_at", "ascending")])
+        """Rows of ``schemas.tables.LAYOUT``, those of earlier places included, by path and then by time."""
+        return self._all().sort_by([("path", "ascending"), ("placed_at", "ascending")])
+
+    def _all(self) -> pa.Table:
+        return pa.concat_tables([LAYOUT.empty_table(), *self._tables.values()])
 
     def rows(self) -> pa.Table:
         """The newest row of each pack that was ever moved."""
@@ -104,11 +108,33 @@ class Layout:
         Args:
             rows: Columns path, file, first_row and num_rows.
         """
-        last = pc.max(self.history()["placed_at"]).as_py()
+        last = pc.max(self._all()["placed_at"]).as_py()
         # Another machine's clock may be ahead, and the newest row counts.
         now = max(dt.datetime.now(dt.UTC), last + dt.timedelta(microseconds=1)) if last else dt.datetime.now(dt.UTC)
         placed = pa.repeat(pa.scalar(now, LAYOUT.field("placed_at").type), len(rows))
         return self._write(rows.append_column("placed_at", placed))
+
+    def bring_home(self, paths: Iterable[str]) -> None:
+        """Record that packs lie in files of their own again, those of them that compaction had moved.
+
+        Units that are worked on again under the same recipe, from the same inputs, write the pack that they had written
+        before. Where that was moved, perhaps without the rows of units that did not count then, the new file counts.
+
+        Args:
+            paths: Packs whose own files were written.
+        """
+        rows = self.rows()
+        moved = rows.filter(pc.not_equal(rows["file"], rows["path"]))
+        home = whole(moved["path"].filter(pc.is_in(moved["path"], value_set=pa.array(list(paths), pa.string()))))
+        if not len(home):
+            return
+        counts = pa.array([self._rows_of(str(path)) for path in home.to_pylist()], pa.int64())
+        start = pa.repeat(pa.scalar(0, pa.int64()), len(home))
+        self.append(table_of({"path": home, "file": home, "first_row": start, "num_rows": counts}))
+
+    def _rows_of(self, path: str) -> int:
+        with self.corpus.reading(path), self.corpus.open(path) as file:
+            return int(pq.read_metadata(file).num_rows)
 
     def merge(self, gone: "pa.Array[Any]") -> None:
         """Merge the records into one file.
@@ -123,10 +149,14 @@ class Layout:
         kept = pc.or_(_last_of_each(history["path"]), pc.invert(pc.is_in(history["file"], value_set=gone)))
         self._write(history.filter(kept))
         self.corpus.delete(*records)
+        for record in records:
+            del self._tables[record]
 
     def _write(self, rows: pa.Table) -> str:
         path = f"{FOLDER}/{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.parquet"
-        self.corpus.write_table(rows.select(LAYOUT.names).cast(LAYOUT), path)
+        table = rows.select(LAYOUT.names).cast(LAYOUT)
+        self.corpus.write_table(table, path)
+        self._tables[path], self._rows = table, None
         return path
 
 

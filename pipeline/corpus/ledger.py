@@ -20,7 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.corpus.files import Corpus
+from pipeline.corpus.layout import Layout
 from schemas.tables import LEDGER
+from stages.arrays import arrow
 
 log = logging.getLogger("reidforge")
 
@@ -90,10 +92,8 @@ def absorb(corpus: Corpus, paths: Iterable[str], absorbed: set[str]) -> Iterator
 
 def newest(history: pa.Table) -> pa.Table:
     """The newest row of each unit; of rows of the same moment, the one with more attempts."""
-    keys = history.select(["stage", "scope", "unit_id", "finished_at", "attempts"])
-    keys = keys.append_column("position", pa.array(np.arange(len(history))))
     with duckdb.connect() as connection:
-        connection.register("keys", keys)
+        connection.register("keys", _keys(history))
         # Mostly each unit has one row, and comparing times would take three times as long.
         if not connection.sql(_REPEATED).fetchall():
             return history
@@ -109,10 +109,14 @@ def newest_moment(rows: pa.Table) -> dt.datetime | None:
 
 def _distinct(history: pa.Table) -> pa.Table:
     """The rows without those that a merge, killed before it removed its sources, left twice."""
-    keys = history.select(["scope", "unit_id", "finished_at", "attempts"])
-    keys = keys.append_column("position", pa.array(np.arange(len(history))))
-    kept = query(_FIRST, keys=keys)["position"].combine_chunks()
+    kept = query(_FIRST, keys=_keys(history))["position"].combine_chunks()
     return history.take(kept.sort())
+
+
+def _keys(history: pa.Table) -> pa.Table:
+    """What tells rows apart, and the position of each: few columns, as DuckDB would carry all of them along."""
+    keys = history.select(["stage", "scope", "unit_id", "finished_at", "attempts"])
+    return keys.append_column("position", arrow(np.arange(len(history))))
 
 
 class Ledger:
@@ -201,6 +205,8 @@ class LedgerWriter:
     def __init__(self, ledger: Ledger, check: Callable[[], None] = lambda: None) -> None:
         self.ledger = ledger
         self.check = check
+        self.layout = Layout(ledger.corpus)
+        self.layout.refresh()
         self.pending: list[Mapping[str, Any]] = []
         self.recent: list[str] = []
         self.flushed_at = time.monotonic()
@@ -221,6 +227,8 @@ class LedgerWriter:
         """Commit the collected outcomes."""
         if self.pending:
             self.check()
+            # Before the rows: they count on what the units have written now, not on what lay there before.
+            self.layout.bring_home({path for row in self.pending for path in row["outputs"]})
             self.recent.append(self.ledger.append(self.pending))
         self.pending = []
         self.flushed_at = time.monotonic()

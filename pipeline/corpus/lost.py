@@ -4,7 +4,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.corpus.grouping import places_of, whole
 from pipeline.corpus.layout import Layout
@@ -52,8 +51,7 @@ def lost_units(snapshot: Snapshot, stage: str, scope: str) -> "pa.Array[Any]":
 def put_back(snapshot: Snapshot) -> None:
     """Record that packs lie in files of their own again, where those are there and the larger file is gone.
 
-    A unit that is worked on again, from the same inputs and under the same recipe, writes the pack that it had written
-    before, and compaction has moved that one.
+    A run that was killed after it had written such a pack, before it recorded so, leaves that behind.
     """
     moved = snapshot.locations()
     moved = moved.filter(pc.not_equal(moved["file"], moved["path"]))
@@ -61,19 +59,10 @@ def put_back(snapshot: Snapshot) -> None:
         return
     there = whole(snapshot.sizes({*_folders(moved["file"]), *_folders(moved["path"])})["file"])
     back = pc.and_(pc.invert(pc.is_in(moved["file"], value_set=there)), pc.is_in(moved["path"], value_set=there))
-    paths = [str(path) for path in moved["path"].filter(back).to_pylist()]
-    if not paths:
-        return
-    counts = [_rows_of(snapshot, path) for path in paths]
     layout = Layout(snapshot.corpus)
     layout.refresh()
-    layout.append(pa.table({"path": paths, "file": paths, "first_row": [0] * len(paths), "num_rows": counts}))
+    layout.bring_home(str(path) for path in moved["path"].filter(back).to_pylist())
     snapshot.refresh()
-
-
-def _rows_of(snapshot: Snapshot, path: str) -> int:
-    with snapshot.corpus.reading(path), snapshot.corpus.open(path) as file:
-        return int(pq.ParquetFile(file).metadata.num_rows)
 
 
 def _folders(paths: Column) -> list[str]:

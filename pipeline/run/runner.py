@@ -13,7 +13,6 @@ from rich.console import Console
 
 from pipeline.corpus.files import Corpus
 from pipeline.corpus.ledger import Ledger, LedgerWriter, newest_moment, retired
-from pipeline.corpus.lost import put_back
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.errors import RunFailed
 from pipeline.recipe import Recipe
@@ -98,7 +97,6 @@ def run_stage(run: RunContext, stage: Stage, plan: Plan | None = None) -> StageS
             _run_passes(run, stage, plan, ledger, summary)
         Ledger(run.corpus, stage.name).compact()
         run.snapshot.refresh()
-        put_back(run.snapshot)
     stage.finish(run.snapshot, run.recipe)
     _count_failures(run, stage, plan, summary)
     summary.seconds = time.monotonic() - began

@@ -21,7 +21,7 @@ from pipeline.corpus import compaction
 from pipeline.corpus.compaction import Merge, compact, plan_compaction
 from pipeline.corpus.files import Corpus, digest
 from pipeline.corpus.layout import Layout
-from pipeline.corpus.ledger import Ledger, retired
+from pipeline.corpus.ledger import Ledger, LedgerWriter, retired
 from pipeline.corpus.packs import read_packs
 from pipeline.corpus.snapshot import Snapshot
 from pipeline.flow.detect import CROPS
@@ -53,12 +53,16 @@ def commit(corpus: Corpus, *numbers: int, fingerprint: str = "f", noise: int = 2
     """Write the rows of some units to a pack, as a version that did not know the column ``late``."""
     units = [f"u{number:05d}" for number in numbers]
     path = f"tracks/{digest(fingerprint, *units)}.parquet"
-    random_bytes = np.random.default_rng(list(numbers))
-    rows = [{"unit_id": unit, "n": n, "noise": random_bytes.bytes(noise)} for unit in units for n in range(ROWS)]
-    corpus.write_table(pa.Table.from_pylist(rows, schema=SCHEMA.remove(3)), path)
+    write(corpus, path, *units, noise=noise)
     ledger = Ledger(corpus, "test")
     ledger.append(ROW | {"unit_id": unit, "outputs": [path], "fingerprint": fingerprint} for unit in units)
     return path
+
+
+def write(corpus: Corpus, path: str, *units: str, noise: int = 2_000) -> None:
+    random_bytes = np.random.default_rng([int(unit[1:]) for unit in units])
+    rows = [{"unit_id": unit, "n": n, "noise": random_bytes.bytes(noise)} for unit in units for n in range(ROWS)]
+    corpus.write_table(pa.Table.from_pylist(rows, schema=SCHEMA.remove(3)), path)
 
 
 def merge(corpus: Corpus, tables: Any = (THINGS,), grace: dt.timedelta = dt.timedelta(0)) -> list[Merge]:
@@ -117,6 +121,25 @@ def test_rows_that_do_not_count_are_left_behind_and_later_ones_hide(corpus: Corp
     found = {row["unit_id"] for row in rows(corpus)}
     assert found == {f"u{number:05d}" for number in range(24) if number != 6}
     assert {len(row["noise"]) for row in rows(corpus) if row["unit_id"] == "u00005"} == {9}
+
+
+def test_a_pack_that_is_written_again_lies_in_its_own_file(corpus: Corpus) -> None:
+    path = commit(corpus, 0, 1)
+    commit(corpus, 1, fingerprint="g")
+    for number in range(2, 10):
+        commit(corpus, number)
+    merge(corpus)
+    # The recipe of before is back: the same units write the same pack, of which only unit 0 had counted.
+    again = [row for row in Snapshot(corpus).latest("test").to_pylist() if row["unit_id"] in ("u00000", "u00001")]
+    write(corpus, path, "u00000", "u00001")
+    with LedgerWriter(Ledger(corpus, "test")) as ledger:
+        ledger.add(row | {"outputs": [path], "fingerprint": "f"} for row in again)
+    assert [row["unit_id"] for row in rows(corpus)] == [f"u{number:05d}" for number in range(10) for _ in range(ROWS)]
+    located = {pack["path"]: pack["file"] for pack in Snapshot(corpus).packs("test", THINGS).to_pylist()}
+    assert located.pop(path) == path
+    assert path not in located.values()
+    assert execute(["gc", corpus.uri, "--min-age", "0"]) == 0
+    assert len(rows(corpus)) == 10 * ROWS
 
 
 def test_a_large_file_is_written_again_when_many_of_its_rows_do_not_count(
@@ -267,6 +290,8 @@ def test_a_compacted_corpus_is_planned_and_read_as_before(
     assert execute(["compact", corpus.uri, "--grace", "0"]) == 0
     assert "compact: merged crops: 6 files" in caplog.text
     assert len(files(corpus, "crops")) == 1
+    assert execute(["compact", corpus.uri, "--dry-run"]) == 0
+    assert capsys.readouterr().out == "Nothing to merge.\n"
     assert execute(ask) == 0
     assert capsys.readouterr().out == before
     assert _counts(corpus, recipe) == planned
