@@ -338,8 +338,11 @@ def compact_corpus(uri: str, *, dry_run: bool, grace_minutes: float) -> None:
     corpus = _existing(uri)
     console = _console()
     if dry_run:
-        for merge in plan_compaction(Snapshot(corpus), TABLES):
+        merges = plan_compaction(Snapshot(corpus), TABLES)
+        for merge in merges:
             console.print(f"would merge {merge}", markup=False, highlight=False, soft_wrap=True)
+        if not merges:
+            console.print("Nothing to merge.")
         return
     with leased(corpus, "compact"):
         _merge_files(Snapshot(corpus), dt.timedelta(minutes=grace_minutes))
@@ -430,7 +433,7 @@ def check_corpus(uri: str, *, quick: bool, repair: bool) -> None:
 
 
 def unlock(uri: str, *, yes: bool) -> None:
-    """End the lease of a corpus, whoever holds it, after confirmation."""
+    """End the lease of a corpus after confirmation, also one that another user or machine holds."""
     corpus, console = Corpus(uri), _console()
     held = lease.holders(corpus)
     if not held:

@@ -44,7 +44,7 @@ class Outcomes:
         inputs: string [N].
         status: string [N].
         attempts: int [N].
-        error_type: string [N], null where there is none.
+        error_type: string [N], null for units without an error.
         error_message: string [N].
         paths: Paths of the files of the pass, one list per table of the stage.
         file: int64 [N], position of each unit's file among the paths.

@@ -75,14 +75,13 @@ def plan_compaction(snapshot: Snapshot, tables: Sequence[Table]) -> list[Merge]:
         snapshot: What counts.
         tables: Tables of the corpus; those that are not ``compacted`` are left alone.
     """
-    sizes = {table.folder: _sizes(snapshot.corpus, table.folder) for table in tables if table.compacted}
     return [
         merge
         for stage in snapshot.stages()
         for scope in sorted(str(scope) for scope in snapshot.live(stage)["scope"].unique().to_pylist())
         for table in tables
         if table.compacted
-        for merge in _merges_of(snapshot, stage, table, scope, sizes[table.folder])
+        for merge in _merges_of(snapshot, stage, table, scope)
     ]
 
 
@@ -106,23 +105,16 @@ def compact(snapshot: Snapshot, merges: Sequence[Merge], *, grace: dt.timedelta 
             # Features of another length under the same name, for instance.
             log.warning("compact: %d files of %s stay apart: %s", merge.files, merge.table.name, error)
             continue
-        layout.refresh()
         yield merge
     snapshot.refresh()
     _delete_left(snapshot, layout, dt.datetime.now(dt.UTC) - grace)
 
 
-def _sizes(corpus: Corpus, folder: str) -> pa.Table:
-    """Columns file and bytes of the files of a folder."""
-    found = [(corpus.relative(info.path), int(info.size)) for info in corpus.files(folder)]
-    names, sizes = zip(*found, strict=True) if found else ((), ())
-    return pa.table({"file": pa.array(names, pa.string()), "bytes": pa.array(sizes, pa.int64())})
-
-
-def _merges_of(snapshot: Snapshot, stage: str, table: Table, scope: str, sizes: pa.Table) -> Iterator[Merge]:
+def _merges_of(snapshot: Snapshot, stage: str, table: Table, scope: str) -> Iterator[Merge]:
     packs = snapshot.packs(stage, table, scope)
     if not len(packs):
         return
+    sizes = snapshot.sizes([table.folder])
     counts = packs.group_by("file").aggregate([("num_rows", "sum"), ("path", "count")])
     size = sizes["bytes"].take(places_of(counts["file"], sizes, "file"))
     # A file that is missing cannot be merged; ``check`` reports it.
@@ -269,10 +261,9 @@ def _delete_left(snapshot: Snapshot, layout: Layout, before: dt.datetime) -> Non
     """Delete the files that packs left before a moment, and that no pack lies in."""
     left = layout.left()
     old = left.filter(pc.less(left["left_at"], pa.scalar(before, left["left_at"].type)))
-    unused = old.filter(pc.invert(pc.is_in(old["file"], value_set=snapshot.files_in_use())))
-    folders = {str(name).partition("/")[0] for name in unused["file"].to_pylist()}
-    there = {snapshot.corpus.relative(info.path) for folder in folders for info in snapshot.corpus.files(folder)}
-    gone = [str(name) for name in unused["file"].to_pylist()]
-    snapshot.corpus.delete(*(name for name in gone if name in there))
-    layout.merge(pa.array(gone, pa.string()))
+    gone = whole(old["file"].filter(pc.invert(pc.is_in(old["file"], value_set=snapshot.files_in_use()))))
+    folders = {str(name).partition("/")[0] for name in gone.to_pylist()}
+    there = pc.is_in(gone, value_set=whole(snapshot.sizes(sorted(folders))["file"]))
+    snapshot.corpus.delete(*(str(name) for name in gone.filter(there).to_pylist()))
+    layout.merge(gone)
     snapshot.refresh()

@@ -183,11 +183,18 @@ def _put_locally(target: Path, content: bytes | pa.Buffer) -> None:
 @contextlib.contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
     """A name to write to beside ``target``; the file gets its own name if the block succeeds, and is removed if not."""
+    with beside(target) as temporary:
+        yield temporary
+        temporary.replace(target)
+
+
+@contextlib.contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """A temporary name in the folder of ``target``, which is made; what has that name in the end is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         yield temporary
-        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -229,7 +229,7 @@ def is_alive(corpus: Corpus, holder: Holder) -> bool:
 
 
 def break_leases(corpus: Corpus, broken: list[Holder]) -> None:
-    """End leases, whoever holds them; their holders notice it with their next heartbeat, and end."""
+    """End leases. Their holders stop at their next heartbeat."""
     _forget_broken(corpus)
     for holder in broken:
         # A holder that renews its lease at this moment writes its file again after it was deleted; this one stays.

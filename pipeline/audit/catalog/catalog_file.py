@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from pipeline.audit.catalog.parquet_macros import write_examples
 from pipeline.audit.catalog.row_diff import move_rows
 from pipeline.audit.catalog.run_recipes import update_runs
 from pipeline.audit.catalog.sql_text import quote
-from pipeline.corpus.files import TEMPORARY, Corpus, digest
+from pipeline.corpus.files import Corpus, beside, digest
 from pipeline.errors import MissingFileError
 
 FILE: Final = "catalog.duckdb"
@@ -275,13 +274,11 @@ def _without_question_mark(path: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def _beside(home: Path) -> Iterator[Path]:
     """A name for a file that will be put in the catalog's place; what is left of it is removed."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    temporary = home.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-        _log_of(temporary).unlink(missing_ok=True)
+    with beside(home) as temporary:
+        try:
+            yield temporary
+        finally:
+            _log_of(temporary).unlink(missing_ok=True)
 
 
 def _put(temporary: Path, home: Path) -> None:

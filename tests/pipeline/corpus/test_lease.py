@@ -1,4 +1,4 @@
-"""The lease: one writer at a time, whoever is killed, whatever the clocks say, on local disks and in object stores."""
+"""The lease: one writer at a time, despite kills and wrong clocks, on local disks and in object stores."""
 
 import dataclasses
 import datetime as dt
